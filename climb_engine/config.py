@@ -1,0 +1,378 @@
+"""Every knob, declared once: default, bounds and help. ``RunConfig`` <-> ``config.toml``.
+
+The command line, the app's forms, the stage addresses and the validation all read the knobs here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from climb_engine.types import METRICS, ClimbError
+
+
+class Section(BaseModel):
+    """One part of the config. Unknown keys are errors; values do not change after construction."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class CorpusConfig(Section):
+    """Documents in."""
+
+    inputs: tuple[str, ...] = Field(
+        (), description="Files, folders or globs; or hf:owner/name for a Hugging Face dataset."
+    )
+    format: Literal["auto", "jsonl", "parquet", "csv", "txt", "climblab", "climbmix"] = Field(
+        "auto", description="Format of the inputs; auto decides by file name."
+    )
+    text_column: str = Field("text", min_length=1, description="Column or key that holds the text.")
+    source_column: str = Field("", description="Column that names a document's source; empty: the file's name.")
+    keep_columns: tuple[str, ...] = Field(
+        (), description="Further columns to keep with each document, such as quality scores."
+    )
+    hf_config: str = Field("", description="Configuration of the Hugging Face dataset; empty: its default.")
+    hf_split: str = Field("train", min_length=1, description="Split of the Hugging Face dataset.")
+    hf_revision: str = Field("", description="Revision of the Hugging Face dataset; empty: the newest.")
+    min_chars: int = Field(1, ge=1, description="Shorter documents are rejected (characters).")
+    max_chars: int = Field(1_000_000, ge=1, description="Longer documents are rejected (characters).")
+    deduplicate: bool = Field(True, description="Reject exact duplicates (same text after trimming white space).")
+    max_documents: int = Field(0, ge=0, description="Stop after this many documents; 0: take all.")
+    part_documents: int = Field(10_000, ge=1, description="Documents per part, the unit of streaming and resuming.")
+    part_chars: int = Field(64_000_000, ge=1, description="A part is closed early at this many characters.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.max_chars < self.min_chars:
+            raise ValueError("max_chars must be at least min_chars")
+        return self
+
+
+class EmbeddingConfig(Section):
+    """Documents to vectors."""
+
+    model: str = Field(
+        "wordllama",
+        min_length=1,
+        description="'wordllama' (static vectors, no hub needed), or any sentence-transformers or model2vec id or path.",
+    )
+    revision: str = Field("", description="Revision of the model on the hub; empty: the newest.")
+    max_tokens: int = Field(512, ge=8, description="Longer documents are cut to this many tokens.")
+    batch_size: int = Field(64, ge=1, description="Documents per batch.")
+    prompt: str = Field("", description="Text put before every document, for models that want one.")
+    trust_remote_code: bool = Field(False, description="Let the model run code of its own; only for models you trust.")
+
+
+class ClusteringConfig(Section):
+    """Vectors to clusters (k-means)."""
+
+    n_clusters: int = Field(1000, ge=2, description="Number of k-means clusters, K_init; the paper's is 1000.")
+    points_per_cluster: int = Field(256, ge=1, description="Training sample: at most this many documents per cluster.")
+    iterations: int = Field(30, ge=1, description="k-means iterations.")
+    restarts: int = Field(1, ge=1, description="k-means runs of which the best is kept.")
+    seed: int = Field(42, ge=0, description="Seed of the sample and of k-means.")
+    keywords: int = Field(10, ge=1, le=50, description="Keywords per cluster (class-based TF-IDF).")
+
+
+class QualityConfig(Section):
+    """Documents to scores on the paper's four dimensions, 0 to 5."""
+
+    scorers: tuple[Literal["heuristics", "column"], ...] = Field(
+        ("heuristics",),
+        min_length=1,
+        description="Where scores come from; of two that give a metric, the later one counts.",
+    )
+    columns: dict[str, str] = Field(
+        default_factory=dict,
+        description="For the column scorer: metric = column of the corpus (see corpus.keep_columns).",
+    )
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if "column" in self.scorers and not self.columns:
+            raise ValueError("the column scorer needs columns: metric = column")
+        return self
+
+
+class Override(Section):
+    """One human decision. It wins over the automatic one, which stays on record."""
+
+    action: Literal["keep", "prune", "move", "rename"] = Field(description="What to do.")
+    cluster: int | None = Field(None, ge=0, description="The cluster that is kept, pruned or moved.")
+    domain: str = Field("", description="The domain that a cluster moves to (made when it is new), or that is renamed.")
+    to: str = Field("", description="The domain's new name.")
+    why: str = Field("", description="The reason, for the record.", json_schema_extra={"history": True})
+    who: str = Field("", description="Who decided.", json_schema_extra={"history": True})
+    when: str = Field("", description="When it was decided.", json_schema_extra={"history": True})
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.action in ("keep", "prune", "move") and self.cluster is None:
+            raise ValueError(f"an override that says {self.action} needs cluster = N")
+        if self.action in ("move", "rename") and not self.domain:
+            raise ValueError(f'an override that says {self.action} needs domain = "..."')
+        if self.action == "rename" and not self.to:
+            raise ValueError('an override that says rename needs to = "..."')
+        return self
+
+
+class DomainsConfig(Section):
+    """Clusters to domains: prune, merge, override."""
+
+    thresholds: dict[str, float] = Field(
+        default_factory=lambda: {"quality": 1.0, "educational": 1.0, "informational": 1.0, "advertisement": 2.0},
+        description="Prune a cluster whose mean falls below, per metric. Scorers differ in scale, so each has its own.",
+    )
+    min_documents: int = Field(1, ge=1, description="Prune clusters with fewer documents.")
+    n_domains: int = Field(
+        20, ge=0, description="Merge kept clusters (Ward) into this many domains; 0: by merge_distance."
+    )
+    merge_distance: float = Field(
+        1.5, gt=0, description="Ward distance to merge up to, when n_domains is 0; the paper's is 1.5."
+    )
+    overrides: tuple[Override, ...] = Field((), description="Human decisions, applied in order.")
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        for metric in self.thresholds:
+            if metric not in METRICS:
+                raise ValueError(f"thresholds: no metric is called {metric!r}{nearest(metric, METRICS)}")
+        return self
+
+
+class TokensConfig(Section):
+    """Kept documents to token parts by domain."""
+
+    tokenizer: str = Field(
+        "bpe", min_length=1, description="'bpe' trains a byte-level BPE on the kept text; else a tokenizer id or path."
+    )
+    vocab_size: int = Field(8192, ge=300, le=65_536, description="Vocabulary of the trained BPE.")
+    training_chars: int = Field(20_000_000, ge=1, description="The BPE is trained on at most this many characters.")
+    heldout_tokens: int = Field(
+        50_000, ge=256, description="Held out per domain: about this many tokens, at most a tenth of it."
+    )
+    seed: int = Field(0, ge=0, description="Seed of the held-out draw.")
+
+
+class TargetConfig(Section):
+    """What 'good' means: weighted tasks, weighted held-out domains, or both."""
+
+    tasks: dict[str, float] = Field(
+        default_factory=lambda: {"arc_easy": 1.0, "piqa": 1.0, "hellaswag": 1.0},
+        description="Multiple-choice tasks and their weights in the score.",
+    )
+    files: dict[str, str] = Field(
+        default_factory=dict,
+        description="Your own tasks: name = JSONL file of {context, choices, gold}; name it in tasks too.",
+    )
+    items: int = Field(500, ge=1, description="Calibration items per task.")
+    metric: Literal["bpb", "acc", "acc_norm"] = Field(
+        "bpb",
+        description="Per task: bits per byte of the gold answer (the better signal for small proxies), or accuracy.",
+    )
+    heldout: dict[str, float] = Field(
+        default_factory=dict,
+        description="Held-out text of domains and its weights in the score; 'all' is the mean over domains.",
+    )
+    seed: int = Field(0, ge=0, description="Seed of the calibration/report split of the items.")
+
+
+class ProxyConfig(Section):
+    """The small Llama trained for each trial, and the trunk that all of them start from."""
+
+    layers: int = Field(2, ge=1, description="Transformer layers.")
+    hidden: int = Field(64, ge=8, description="Width of the residual stream.")
+    ffn: int = Field(176, ge=8, description="Width of the SwiGLU feed-forward.")
+    heads: int = Field(4, ge=1, description="Attention heads.")
+    kv_heads: int = Field(2, ge=1, description="Key and value heads (grouped-query attention).")
+    rope_theta: float = Field(10_000.0, gt=1, description="Base of the rotary position embedding.")
+    tie_embeddings: bool = Field(True, description="One matrix for input and output embeddings.")
+    sequence_length: int = Field(256, ge=8, description="Tokens per training sequence.")
+    batch_size: int = Field(16, ge=1, description="Sequences per step.")
+    trunk_tokens: int = Field(
+        2_000_000, ge=0, description="Trunk: trained once on the natural mixture, the start of every proxy; 0: none."
+    )
+    trunk_learning_rate: float = Field(
+        3e-3, gt=0, description="Peak learning rate of the trunk (warm-up, then constant)."
+    )
+    tokens: int = Field(500_000, ge=1, description="Tokens per proxy on its own mixture.")
+    learning_rate: float = Field(
+        1e-3, gt=0, description="Learning rate at the start of a proxy's decay (peak, when there is no trunk)."
+    )
+    final_learning_rate: float = Field(
+        0.1, ge=0, le=1, description="Learning rate at the end, as a fraction of learning_rate."
+    )
+    warmup: float = Field(
+        0.02, ge=0, lt=1, description="Share of the steps that warm up, when training starts from scratch."
+    )
+    weight_decay: float = Field(0.1, ge=0, description="AdamW weight decay on matrices.")
+    gradient_clip: float = Field(1.0, gt=0, description="Each proxy's gradient norm is clipped to this.")
+    seed: int = Field(0, ge=0, description="Seed of the initial weights and of the common random numbers.")
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        if self.hidden % self.heads or (self.hidden // self.heads) % 2:
+            raise ValueError("hidden must be heads times an even number")
+        if self.heads % self.kv_heads:
+            raise ValueError("heads must be a multiple of kv_heads")
+        return self
+
+
+class SearchConfig(Section):
+    """Domains to a mixture: the CLIMB iterations."""
+
+    method: Literal["climb", "random"] = Field(
+        "climb", description="'climb': the paper's loop; 'random': Dirichlet draws only."
+    )
+    iterations: tuple[int, ...] = Field(
+        (64, 32, 16), min_length=1, description="Trials per iteration; the paper's are 64, 32, 16."
+    )
+    prior_exponent: float = Field(
+        0.5, ge=0, le=1, description="First mixtures spread around share^exponent: 1 natural, 0 uniform."
+    )
+    max_ratio: float = Field(15.0, gt=1, description="No domain weighs more than this many times its natural share.")
+    candidates: int = Field(100_000, ge=100, description="Mixtures drawn and ranked by prediction per iteration.")
+    top: int = Field(
+        0, ge=0, description="Draw an iteration from the best this many candidates; 0: trials squared, at least 128."
+    )
+    reference_runs: int = Field(
+        3, ge=0, description="Runs of the natural mixture with different seeds: the reference, and the noise."
+    )
+    confirm: int = Field(3, ge=0, description="At the end, re-run the chosen mixture with this many fresh seeds.")
+    seed: int = Field(0, ge=0, description="Seed of all draws of the search.")
+
+    @model_validator(mode="after")
+    def _positive(self) -> Self:
+        if any(n < 1 for n in self.iterations):
+            raise ValueError("every iteration needs at least 1 trial")
+        return self
+
+
+class MachineConfig(Section):
+    """How this machine does the work. Never part of an address: the same work elsewhere is the same work."""
+
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$", description="auto, cpu, cuda, cuda:N or mps.")
+    stack: int = Field(0, ge=0, description="Proxies trained as one program; 0: chosen for the device.")
+    threads: int = Field(0, ge=0, description="CPU threads; 0: all.")
+
+
+class RunConfig(Section):
+    """Everything that is wanted of a run."""
+
+    corpus: CorpusConfig = CorpusConfig()
+    embedding: EmbeddingConfig = EmbeddingConfig()
+    clustering: ClusteringConfig = ClusteringConfig()
+    quality: QualityConfig = QualityConfig()
+    domains: DomainsConfig = DomainsConfig()
+    tokens: TokensConfig = TokensConfig()
+    target: TargetConfig = TargetConfig()
+    proxy: ProxyConfig = ProxyConfig()
+    search: SearchConfig = SearchConfig()
+    machine: MachineConfig = MachineConfig()
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], where: str = "config") -> Self:
+        """Validate nested values; the first fault becomes a ClimbError that names the knob."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise ClimbError(f"{where}: " + "; ".join(_explain(e, cls) for e in error.errors()[:5])) from error
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a ``config.toml``."""
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise ClimbError(f"{path}: no such file; 'climb init' writes one") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ClimbError(f"{path}: not valid TOML: {error}") from error
+        return cls.parse(values, str(path))
+
+    def to_toml(self) -> str:
+        """The whole config as TOML, each knob below its help."""
+        import tomlkit
+
+        document = tomlkit.document()
+        for name in type(self).model_fields:
+            section: Section = getattr(self, name)
+            table = tomlkit.table()
+            table.comment((type(section).__doc__ or "").strip().splitlines()[0])
+            for key, value in section.model_dump(mode="json").items():
+                table.add(tomlkit.comment(type(section).model_fields[key].description or ""))
+                table.add(key, _toml_value(value))
+            document.add(name, table)
+        return tomlkit.dumps(document)
+
+    def with_values(self, assignments: Mapping[str, Any], where: str = "--set") -> Self:
+        """A copy with dotted knobs set, for example ``{"clustering.n_clusters": 100}``."""
+        values = self.model_dump(mode="json")
+        for dotted, value in assignments.items():
+            node = values
+            *parents, last = dotted.split(".")
+            for part in parents:
+                node = node.setdefault(part, {})
+                if not isinstance(node, dict):
+                    raise ClimbError(f"{where}: {dotted}: {part} is no section")
+            node[last] = value
+        return self.parse(values, where)
+
+
+def knobs(section: BaseModel) -> dict[str, Any]:
+    """A section's values as plain JSON, without those that are only history: what an address is made of."""
+    values: dict[str, Any] = {}
+    for name, spec in type(section).model_fields.items():
+        extra = spec.json_schema_extra
+        if isinstance(extra, dict) and extra.get("history"):
+            continue
+        value = getattr(section, name)
+        if isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
+            values[name] = [knobs(item) for item in value]
+        else:
+            values[name] = section.model_dump(mode="json", include={name})[name]
+    return values
+
+
+def nearest(word: str, words: Any) -> str:
+    """'; did you mean x?' when a known word is close, else the list of the known words."""
+    close = difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(sorted(words))}"
+
+
+def _explain(error: Any, model: type[BaseModel]) -> str:
+    location = [str(part) for part in error["loc"]]
+    dotted = ".".join(location)
+    if error["type"] == "extra_forbidden":
+        owner = model
+        for part in location[:-1]:
+            annotation = owner.model_fields[part].annotation if part in owner.model_fields else None
+            owner = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else owner
+            if part == "overrides":
+                owner = Override
+        return f"there is no knob {dotted}{nearest(location[-1], owner.model_fields)}"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    shown = error.get("input")
+    got = f" (got {shown!r})" if isinstance(shown, (str, int, float, bool)) else ""
+    return f"{dotted}: {message}{got}"
+
+
+def _toml_value(value: Any) -> Any:
+    import tomlkit
+
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        tables = tomlkit.array()
+        for item in value:
+            inline = tomlkit.inline_table()
+            inline.update({k: v for k, v in item.items() if v not in (None, "")})
+            tables.append(inline)
+        return tables.multiline(True)
+    if isinstance(value, dict):
+        inline = tomlkit.inline_table()
+        inline.update(value)
+        return inline
+    return value

@@ -1,0 +1,1 @@
+"""Documents to domains: each module is functions over arrays, and none of them imports another."""
