@@ -33,6 +33,9 @@ class CorpusConfig(Section):
     )
     text_column: str = Field("text", min_length=1, description="Column or key that holds the text.")
     source_column: str = Field("", description="Column that names a document's source; empty: the file's name.")
+    tokenizer: str = Field(
+        "gpt2", min_length=1, description="For token files (ClimbLab, ClimbMix): 'gpt2', or a tokenizer id or path."
+    )
     keep_columns: tuple[str, ...] = Field(
         (), description="Further columns to keep with each document, such as quality scores."
     )
@@ -226,19 +229,32 @@ class ProxyConfig(Section):
 class SearchConfig(Section):
     """Domains to a mixture: the CLIMB iterations."""
 
-    method: Literal["climb", "random"] = Field(
-        "climb", description="'climb': the paper's loop; 'random': Dirichlet draws only."
+    method: Literal["climb", "bayesian", "random"] = Field(
+        "climb",
+        description="'climb': the paper's loop; 'bayesian': Gaussian processes; 'random': draws from the prior only.",
     )
     iterations: tuple[int, ...] = Field(
         (64, 32, 16), min_length=1, description="Trials per iteration; the paper's are 64, 32, 16."
     )
+    prior: dict[str, float] = Field(
+        default_factory=dict, description="Centre of the first mixtures, by domain; empty: share^prior_exponent."
+    )
     prior_exponent: float = Field(
-        0.5, ge=0, le=1, description="First mixtures spread around share^exponent: 1 natural, 0 uniform."
+        0.5, ge=0, le=1, description="First mixtures spread around share^exponent: 1 is natural, 0 uniform."
     )
     max_ratio: float = Field(15.0, gt=1, description="No domain weighs more than this many times its natural share.")
+    min_weight: dict[str, float] = Field(default_factory=dict, description="Lowest weight, by domain.")
+    max_weight: dict[str, float] = Field(default_factory=dict, description="Highest weight, by domain.")
+    token_budget: int = Field(0, ge=0, description="Tokens of the training run that the mixture is for; 0: not stated.")
+    max_repeats: float = Field(
+        0.0, ge=0, description="Read no domain more often than this in token_budget; 0: no limit."
+    )
+    max_divergence: float = Field(0.0, ge=0, description="Largest KL divergence from natural (nats); 0: no limit.")
     candidates: int = Field(100_000, ge=100, description="Mixtures drawn and ranked by prediction per iteration.")
     top: int = Field(
-        0, ge=0, description="Draw an iteration from the best this many candidates; 0: trials squared, at least 128."
+        0,
+        ge=0,
+        description="Draw an iteration from the best this many candidates; 0: its trials squared, at least 128.",
     )
     reference_runs: int = Field(
         3, ge=0, description="Runs of the natural mixture with different seeds: the reference, and the noise."
