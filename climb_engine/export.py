@@ -1,0 +1,86 @@
+"""A mixture with its provenance, as files that other programs read."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from climb_engine.search.loop import Outcome, Search
+from climb_engine.types import ClimbError, Mixture
+from climb_engine.workspace import write_atomically
+
+
+def exported(search: Search, trial: int | None, provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything there is to say about the chosen mixture, or about a trial's.
+
+    Raises ClimbError when the search has chosen nothing yet, or there is no such trial.
+    """
+    outcome = search.outcome()
+    mixture, measured = _picked(search, outcome, trial)
+    natural = Mixture(search.space.domains, search.space.share)
+    return {
+        "weights": mixture.as_dict(),
+        "natural_weights": natural.as_dict(),
+        "score": {**measured, "higher_is": "better", "target": dict(search.objective.weights)},
+        "natural_score": _spread(outcome.natural),
+        "gain_over_natural": {"mean": _number(outcome.gain), "interval_95": [_number(v) for v in outcome.gain_interval]}
+        if trial is None
+        else None,
+        "noise": {"sd": _number(outcome.noise_sd), "degrees_of_freedom": outcome.noise_freedom},
+        "provenance": dict(provenance),
+    }
+
+
+def write(folder: Path, record: Mapping[str, Any]) -> Path:
+    """Write ``mixture.json``, ``mixture.yaml`` and ``mixture.csv`` into ``folder``; returns it."""
+    write_atomically(folder / "mixture.json", (json.dumps(record, indent=2) + "\n").encode())
+    write_atomically(
+        folder / "mixture.yaml", yaml.safe_dump(dict(record), sort_keys=False, allow_unicode=True).encode()
+    )
+    write_atomically(folder / "mixture.csv", _csv(record["weights"], record["natural_weights"]).encode())
+    return folder
+
+
+def _picked(search: Search, outcome: Outcome, trial: int | None) -> tuple[Mixture, dict[str, Any]]:
+    if trial is None:
+        if outcome.chosen is None:
+            best = (
+                f"; the best so far is trial {outcome.best.id}, to be had with --trial {outcome.best.id}"
+                if outcome.best
+                else ""
+            )
+            raise ClimbError(f"the search has not chosen a mixture yet{best}; 'climb search' goes on with it")
+        choice = outcome.chosen
+        predicted = {"predicted": _number(choice.predicted), "predicted_sd": _number(choice.sd)}
+        return choice.mixture, {**_spread(outcome.confirmed), **predicted}
+    found = [known for known in search.trials if known.id == trial]
+    if not found:
+        raise ClimbError(f"there is no trial {trial}; there are {len(search.trials)}, counted from 0")
+    return found[0].mixture, {"trial": trial, **_spread(() if found[0].open else (search.score(found[0]),))}
+
+
+def _spread(scores: tuple[float, ...]) -> dict[str, Any]:
+    count = len(scores)
+    mean = sum(scores) / count if count else math.nan
+    sd = math.sqrt(sum((s - mean) ** 2 for s in scores) / (count - 1)) if count > 1 else math.nan
+    return {"mean": _number(mean), "sd": _number(sd), "runs": count}
+
+
+def _number(value: float) -> float | None:
+    """A number that JSON has: None for nan."""
+    return float(value) if math.isfinite(value) else None
+
+
+def _csv(weights: Mapping[str, float], natural: Mapping[str, float]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["domain", "weight", "natural_weight"])
+    writer.writerows([name, repr(weight), repr(natural[name])] for name, weight in weights.items())
+    return text.getvalue()

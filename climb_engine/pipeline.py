@@ -1,0 +1,329 @@
+"""Which stage feeds which, and the Python API: a ``Run`` goes from a config to a mixture.
+
+An artifact's address is a hash of its stage's name and version, all knobs of its section and the addresses of what it
+needs. So what is done is found, what changed reruns, and two variants share what they share.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from climb_engine import stages
+from climb_engine.config import RunConfig, knobs
+from climb_engine.types import ClimbError, Event, Mixture, Report, Trial, silent
+from climb_engine.workspace import Artifact, Workspace, digest_of, slug
+
+if TYPE_CHECKING:
+    from climb_engine.runners import Runner
+    from climb_engine.search.loop import Search
+    from climb_engine.search.objective import Objective
+    from climb_engine.search.space import MixtureSpace
+
+_LIBRARIES = (
+    "numpy",
+    "faiss-gpu",
+    "faiss-cpu",
+    "torch",
+    "tokenizers",
+    "model2vec",
+    "sentence-transformers",
+    "lightgbm",
+)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A function of its inputs: name = artifact kind."""
+
+    name: str
+    body: Callable[[stages.Work], dict[str, Any]]
+    needs: tuple[str, ...]
+    knobs: Callable[[RunConfig], dict[str, Any]]
+    version: int = 1
+
+
+def _section(name: str) -> Callable[[RunConfig], dict[str, Any]]:
+    return lambda config: knobs(getattr(config, name))
+
+
+STAGES = (
+    Stage("corpus", stages.corpus, (), _section("corpus")),
+    Stage("embedding", stages.embedding, ("corpus",), _section("embedding")),
+    Stage("clustering", stages.clustering, ("corpus", "embedding"), _section("clustering")),
+    Stage("quality", stages.quality, ("corpus",), _section("quality")),
+    Stage("domains", stages.domains, ("corpus", "clustering", "quality"), _section("domains")),
+    Stage("tokens", stages.tokens, ("corpus", "clustering", "domains"), _section("tokens")),
+    Stage("trunk", stages.trunk, ("domains", "tokens"), stages.trunk_knobs),
+)
+_BY_NAME = {stage.name: stage for stage in STAGES}
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What would happen to one stage, and why."""
+
+    stage: str
+    digest: str
+    state: str  # "done", "partial" or "missing"
+    why: str
+
+
+class Run:
+    """One run: a folder with a config, artifacts, a search and exports."""
+
+    def __init__(self, folder: Path | str) -> None:
+        self.workspace = Workspace(Path(folder))
+        self.config = self.workspace.read_config()
+
+    @classmethod
+    def create(cls, folder: Path | str, config: RunConfig) -> Self:
+        """Make a run folder with this config; ClimbError when there is one already."""
+        workspace = Workspace(Path(folder))
+        slug(workspace.name)
+        if workspace.config_path.exists():
+            raise ClimbError(f"{workspace.config_path} exists already; choose another name, or edit it")
+        workspace.write_config(config)
+        return cls(folder)
+
+    def configure(self, config: RunConfig) -> None:
+        """Replace the config; what it changes is recomputed when next asked for."""
+        self.workspace.write_config(config)
+        self.config = config
+        self.__dict__.pop("_addresses", None)
+
+    # ---- documents -> domains ------------------------------------------------------------------------------------
+
+    def plan(self) -> tuple[Planned, ...]:
+        """For every stage: its address, whether it is done, and if not, why it would run."""
+        return tuple(self._planned(stage) for stage in STAGES)
+
+    def run(self, until: str = STAGES[-1].name, report: Report = silent) -> Artifact:
+        """Bring every stage up to ``until`` to be done, and return that one's artifact."""
+        if until not in _BY_NAME:
+            raise ClimbError(f"there is no stage {until!r}; the stages are {', '.join(_BY_NAME)}")
+        for stage in STAGES:
+            artifact = self.artifact(stage.name) or self._make(stage, report)
+            if stage.name == until:
+                break
+        return artifact
+
+    def artifact(self, stage: str) -> Artifact | None:
+        """The finished artifact of a stage as the config stands, or None."""
+        return self.workspace.artifact(stage, self._addresses[stage])
+
+    def needed(self, stage: str) -> Artifact:
+        """The finished artifact of a stage; ClimbError when it is still to be made."""
+        found = self.artifact(stage)
+        if found is None:
+            raise ClimbError(
+                f"{self.workspace.name}: {stage} is not there yet; 'climb run {self.workspace.name}' makes it"
+            )
+        return found
+
+    # ---- domains -> mixture --------------------------------------------------------------------------------------
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """The domains' names, in their order."""
+        return tuple(self.needed("domains").facts["names"])
+
+    def space(self) -> MixtureSpace:
+        """Which mixtures are allowed."""
+        from climb_engine.search.space import MixtureSpace
+
+        return MixtureSpace.from_config(self.domains, self.needed("tokens").facts["train"], self.config.search)
+
+    def objective(self) -> Objective:
+        """What good means."""
+        from climb_engine.search.objective import Objective
+
+        return Objective.from_config(self.config.target, self.domains)
+
+    @property
+    def search_digest(self) -> str:
+        """The search's address: domains, tokens, proxies and measured items; not method or target weights."""
+        target = knobs(self.config.target)
+        measured = {name: target[name] for name in ("files", "items", "seed")} | {"tasks": sorted(target["tasks"])}
+        return digest_of(
+            {"tokens": self._addresses["tokens"], "proxy": knobs(self.config.proxy), "target": measured, "version": 1}
+        )
+
+    def open_search(self) -> Search:
+        """The search as its log has it, for reading; to ask and tell, hold ``log().writing()``."""
+        from climb_engine.search.loop import Search
+
+        log = self.workspace.log(self.search_digest)
+        return Search(self.space(), self.objective(), self.config.search, log)
+
+    def search(self, iterations: int | None = None, report: Report = silent, runner: Runner | None = None) -> Search:
+        """Run the search to the end of iteration ``iterations`` (None: to its end), making what it needs first."""
+        from climb_engine.runners import LocalRunner
+        from climb_engine.training import Trainer
+
+        self.run(report=report)
+        with self.workspace.log(self.search_digest).writing():
+            search = self.open_search()
+            if search.ask(1, iterations):
+                trainer = Trainer.prepare(
+                    self.config, self.needed("tokens"), self.needed("trunk"), self.domains, report
+                )
+                for trial, outcome in _outcomes(search, iterations, trainer, runner or LocalRunner()):
+                    told = search.tell(trial.id, outcome)
+                    report(_told(search, told))
+        return search
+
+    def suggest(self, weights: Mapping[str, float]) -> Trial:
+        """Queue the user's own mixture for the next ``search``."""
+        with self.workspace.log(self.search_digest).writing():
+            return self.open_search().suggest(Mixture.from_dict(weights, self.domains))
+
+    # ---- mixture -> files ----------------------------------------------------------------------------------------
+
+    def export(self, trial: int | None = None, name: str = "mixture") -> Path:
+        """Write a mixture as JSON, YAML and CSV with its provenance; the chosen one unless a trial is named."""
+        from climb_engine.export import exported, write
+
+        search = self.open_search()
+        record = exported(search, trial, self.provenance(search))
+        return write(self.workspace.export_folder(name), record)
+
+    def provenance(self, search: Search) -> dict[str, Any]:
+        """Where a mixture of this run comes from: corpus, model, config, overrides, addresses."""
+        config = self.config
+        corpus = self.needed("corpus")
+        return {
+            "run": self.workspace.name,
+            "climb_studio": importlib.metadata.version("climb-studio"),
+            "corpus": {
+                "inputs": list(config.corpus.inputs),
+                "documents": corpus.facts["documents"],
+                "address": corpus.digest,
+            },
+            "embedding_model": config.embedding.model,
+            "config_hash": digest_of(
+                {name: knobs(getattr(config, name)) for name in type(config).model_fields if name != "machine"}
+            ),
+            "overrides": [override.model_dump(exclude_defaults=True) for override in config.domains.overrides],
+            "addresses": {stage.name: self._addresses[stage.name] for stage in STAGES} | {"search": self.search_digest},
+            "method": config.search.method,
+            "iterations": search.iteration,
+            "trials": sum(trial.result is not None for trial in search.trials),
+        }
+
+    # ---- addresses -----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _addresses(self) -> dict[str, str]:
+        addresses: dict[str, str] = {}
+        for stage in STAGES:
+            addresses[stage.name] = digest_of(self._identity(stage, addresses))
+        return addresses
+
+    def _identity(self, stage: Stage, addresses: Mapping[str, str]) -> dict[str, Any]:
+        identity: dict[str, Any] = {"stage": stage.name, "version": stage.version, "knobs": stage.knobs(self.config)}
+        identity["inputs"] = {need: addresses[need] for need in stage.needs}
+        if stage.name == "corpus":
+            identity["sources"] = self._sources(identity["knobs"])
+        return identity
+
+    def _sources(self, wanted: Mapping[str, Any]) -> Any:
+        from climb_engine.curate.corpus import fingerprint
+
+        try:
+            return fingerprint(self.config.corpus)
+        except ClimbError:
+            last = self.workspace.latest("corpus")  # inputs that are gone do no harm once they have been read
+            if last is None or last.manifest["knobs"] != json.loads(json.dumps(wanted)):
+                raise
+            return last.manifest["sources"]
+
+    def _planned(self, stage: Stage) -> Planned:
+        digest = self._addresses[stage.name]
+        if self.artifact(stage.name):
+            return Planned(stage.name, digest, "done", "")
+        parts = self.workspace.partial_parts(stage.name, digest)
+        if parts:
+            return Planned(stage.name, digest, "partial", f"goes on after {parts} finished parts")
+        return Planned(stage.name, digest, "missing", self._why(stage))
+
+    def _why(self, stage: Stage) -> str:
+        last = self.workspace.latest(stage.name)
+        if last is None:
+            return "has not run yet"
+        now = json.loads(json.dumps(self._identity(stage, self._addresses)))
+        then = last.manifest
+        changed = [
+            f"{stage.name}.{key}: {_short(then['knobs'].get(key))} -> {_short(value)}"
+            for key, value in now["knobs"].items()
+            if then["knobs"].get(key) != value
+        ]
+        changed += [f"{need} changes" for need, address in now["inputs"].items() if then["inputs"].get(need) != address]
+        if now.get("sources") != then.get("sources"):
+            changed.append("the input files changed")
+        if then["version"] != stage.version:
+            changed.append(f"its code is now version {stage.version}")
+        return "; ".join(changed) or "its artifact is gone"
+
+    def _make(self, stage: Stage, report: Report) -> Artifact:
+        digest = self._addresses[stage.name]
+        with self.workspace.writing(stage.name, digest) as out:
+            found = self.artifact(stage.name)  # another process may have finished it while we waited for nothing
+            if found:
+                return found
+            started = time.monotonic()
+            work = stages.Work(self.config, {need: self.needed(need) for need in stage.needs}, out, report, stage.name)
+            facts = stage.body(work)
+            seconds = time.monotonic() - started
+            artifact = out.finish(self._manifest(stage, facts, seconds))
+        report(Event(stage.name, 1, 1, "stage", {"seconds": seconds}))
+        return artifact
+
+    def _manifest(self, stage: Stage, facts: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+        corpus = facts if stage.name == "corpus" else self.needed("corpus").facts
+        return {
+            "kind": stage.name,
+            "digest": self._addresses[stage.name],
+            **self._identity(stage, self._addresses),
+            "parts": len(corpus["part_documents"]),
+            "facts": facts,
+            "seconds": round(seconds, 3),
+            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "machine": {"device": self.config.machine.device, "platform": platform.platform()},
+            "libraries": _versions(),
+        }
+
+
+def _outcomes(search: Search, iterations: int | None, trainer: Any, runner: Runner) -> Iterator[tuple[Trial, Any]]:
+    """Train what the search asks for until it asks for nothing more."""
+    while trials := search.ask(1_000_000, iterations):
+        yield from runner.run(trainer, trials, trainer.stack)
+
+
+def _told(search: Search, trial: Trial) -> Event:
+    known = search.trials
+    done = sum(not t.open for t in known)
+    facts = {"trial": trial.id, "iteration": trial.iteration, "score": search.score(trial), "error": trial.error}
+    return Event("search", done, len(known), "trials", facts)
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,324 @@
+"""The stages' bodies: each walks the parts, calls the functions of one module, and puts files.
+
+A body knows the names of the files inside its own artifact and in those it needs; it skips what a stopped run has
+put already. Which body feeds which is ``pipeline.STAGES``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from climb_engine.config import RunConfig, knobs
+from climb_engine.types import ClimbError, Event, Report
+from climb_engine.workspace import Artifact, ArtifactWriter, read_json
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+_KEYWORD_DOCUMENTS = 100  # per cluster, for its keywords
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a stage's body is given. It returns the facts for the manifest."""
+
+    config: RunConfig
+    needs: Mapping[str, Artifact]
+    out: ArtifactWriter
+    report: Report
+    stage: str
+
+    def progress(self, done: float, total: float | None, unit: str = "documents", **facts: Any) -> None:
+        """Report how far the stage is."""
+        self.report(Event(self.stage, done, total, unit, facts))
+
+    def remaining_parts(self, suffix: str) -> Iterator[int]:
+        """The parts still to do, reporting the documents of those that are done."""
+        corpus = self.needs["corpus"]
+        sizes: Sequence[int] = corpus.facts["part_documents"]
+        done = 0
+        for part, size in enumerate(sizes):
+            if not self.out.has(f"part-{part:05d}{suffix}"):
+                self.progress(done, sum(sizes))
+                yield part
+            done += size
+            self.progress(done, sum(sizes))
+
+
+def corpus(work: Work) -> dict[str, Any]:
+    """Read, check and de-duplicate documents: ``part-*.parquet`` (id, text, source, digest, kept columns)."""
+    from climb_engine.curate.corpus import CorpusState, corpus_parts
+
+    section, out = work.config.corpus, work.out
+    state, sizes, characters = CorpusState(), [], 0
+    finished = 0
+    while out.has(f"part-{finished:05d}.json"):  # written after its part, so its part is whole
+        saved = read_json(out.path(f"part-{finished:05d}.json"))
+        state = CorpusState.from_json(saved["state"])
+        sizes.append(saved["documents"])
+        characters += saved["characters"]
+        finished += 1
+    digests = [out.table(part, ["digest"])["digest"].to_numpy() for part in range(finished)]
+    for table, after in corpus_parts(section, state, digests):
+        count = sum(len(text) for text in table["text"].to_pylist())
+        out.put_table(finished, table)
+        saved = {"state": after.as_json(), "documents": table.num_rows, "characters": count}
+        out.put_json(finished, saved)
+        state, finished, characters = after, finished + 1, characters + count
+        sizes.append(table.num_rows)
+        work.progress(sum(sizes), None, "documents", rejected=sum(state.rejected.values()))
+    if not sum(sizes):
+        reasons = ", ".join(f"{n} {reason}" for reason, n in state.rejected.items()) or "the inputs hold none"
+        raise ClimbError(f"no document was accepted ({reasons}); check corpus.inputs and corpus.text_column")
+    return {
+        "documents": sum(sizes),
+        "characters": characters,
+        "part_documents": sizes,
+        **{key: value for key, value in state.as_json().items() if key in ("rejected", "examples")},
+    }
+
+
+def embedding(work: Work) -> dict[str, Any]:
+    """Embed every document: ``part-*.npy`` (n, d) float16, unit rows."""
+    from climb_engine.curate.embedding import embed, load_embedder
+
+    section, source = work.config.embedding, work.needs["corpus"]
+    sizes = source.facts["part_documents"]
+    embedder = load_embedder(section, work.config.machine.device)
+    for part in work.remaining_parts(".npy"):
+        texts = source.table(part, ["text"])["text"].to_pylist()
+        before, seen = sum(sizes[:part]), 0
+
+        def on_batch(n: int, before: int = before) -> None:
+            nonlocal seen
+            seen += n
+            work.progress(before + seen, sum(sizes))
+
+        work.out.put_array(part, embed(texts, embedder, section.batch_size, on_batch))
+    return {"model": embedder.name, "dimensions": embedder.dimensions}
+
+
+def clustering(work: Work) -> dict[str, Any]:
+    """k-means: ``centroids.npy``, ``part-*.parquet`` (cluster, distance), ``clusters.parquet`` (size, keywords)."""
+    from climb_engine.curate.clustering import assign, sample_rows, train_centroids
+
+    section, vectors, out = work.config.clustering, work.needs["embedding"], work.out
+    sizes = work.needs["corpus"].facts["part_documents"]
+    if not out.has("centroids.npy"):
+        work.progress(0, sum(sizes), note="training k-means")
+        rows = sample_rows(sizes, section.n_clusters * section.points_per_cluster, section.seed)
+        sample = np.concatenate([np.asarray(vectors.array(part)[mine], np.float32) for part, mine in enumerate(rows)])
+        out.put_array("centroids", train_centroids(sample, section))
+    centroids = np.asarray(out.array("centroids"))
+    for part in work.remaining_parts(".parquet"):
+        clusters, distances = assign(np.asarray(vectors.array(part), np.float32), centroids)
+        out.put_table(part, pa.table({"cluster": clusters, "distance": distances}))
+    tables = [out.table(part) for part in range(len(sizes))]
+    clusters = np.concatenate([table["cluster"].to_numpy() for table in tables])
+    distances = np.concatenate([table["distance"].to_numpy() for table in tables])
+    counts = np.bincount(clusters, minlength=section.n_clusters)
+    totals = np.bincount(clusters, weights=distances, minlength=section.n_clusters)
+    columns = {
+        "cluster": np.arange(section.n_clusters),
+        "documents": counts,
+        "mean_distance": (totals / np.maximum(counts, 1)).astype(np.float32),
+        "keywords": pa.array([list(words) for words in _keywords(work, clusters)], pa.list_(pa.string())),
+    }
+    out.put_table("clusters", pa.table(columns))
+    return {"clusters": section.n_clusters, "empty": int((counts == 0).sum()), "mean_distance": float(distances.mean())}
+
+
+def _keywords(work: Work, clusters: np.ndarray) -> tuple[tuple[str, ...], ...]:
+    from climb_engine.curate.clustering import cluster_keywords, keyword_rows
+
+    section, source = work.config.clustering, work.needs["corpus"]
+    rows = keyword_rows(clusters, _KEYWORD_DOCUMENTS, section.seed)
+    texts: list[str] = []
+    first = 0
+    for part, size in enumerate(source.facts["part_documents"]):
+        mine = rows[(rows >= first) & (rows < first + size)] - first
+        if len(mine):
+            texts += source.table(part, ["text"])["text"].take(mine).to_pylist()
+        first += size
+    return cluster_keywords(texts, clusters[rows], section.n_clusters, section.keywords)
+
+
+def quality(work: Work) -> dict[str, Any]:
+    """Score every document: ``part-*.parquet``, a column per metric, 0 to 5."""
+    from climb_engine.curate.quality import load_scorers, score_documents
+
+    scorers = load_scorers(work.config.quality)
+    for part in work.remaining_parts(".parquet"):
+        work.out.put_table(part, score_documents(work.needs["corpus"].table(part), scorers))
+    return {"metrics": work.out.table(0).column_names}
+
+
+def domains(work: Work) -> dict[str, Any]:
+    """Prune and merge clusters: ``clusters.parquet`` (a decision each), ``domains.parquet``, ``linkage.npy``."""
+    from climb_engine.curate.domains import decide
+
+    clusters = work.needs["clustering"].table("clusters")
+    keywords = [tuple(words) for words in clusters["keywords"].to_pylist()]
+    metrics = work.needs["quality"].facts["metrics"]
+    sizes, characters, means = _cluster_sums(work, len(keywords), metrics)
+    centroids = np.asarray(work.needs["clustering"].array("centroids"))
+    decided = decide(sizes, means, metrics, centroids, keywords, work.config.domains)
+    rows = pa.Table.from_pylist([asdict(decision) for decision in decided.decisions])
+    for name, values in (("documents", sizes), ("characters", characters), *zip(metrics, means.T, strict=True)):
+        rows = rows.append_column(name, pa.array(values))
+    owner = rows["domain"].to_numpy()
+    summary: dict[str, Any] = {"domain": np.arange(len(decided.names)), "name": list(decided.names)}
+    summary["clusters"] = np.bincount(owner[owner >= 0], minlength=len(decided.names))
+    for name, values in (("documents", sizes), ("characters", characters)):
+        summary[name] = np.bincount(owner[owner >= 0], weights=values[owner >= 0], minlength=len(decided.names)).astype(
+            int
+        )
+    work.out.put_table("clusters", rows)
+    work.out.put_table("domains", pa.table(summary))
+    work.out.put_array("linkage", decided.linkage)
+    work.out.put_array("leaves", np.asarray(decided.leaves, np.int64))
+    kept = int((owner >= 0).sum())
+    kept_documents = int(sizes[owner >= 0].sum())
+    return {"names": list(decided.names), "kept_clusters": kept, "pruned_clusters": len(owner) - kept,
+            "kept_documents": kept_documents, "pruned_documents": int(sizes.sum()) - kept_documents}  # fmt: skip
+
+
+def _cluster_sums(work: Work, k: int, metrics: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Documents (k,), characters (k,) and metric means (k, metrics) of every cluster, part by part."""
+    sizes, characters = np.zeros(k, np.int64), np.zeros(k, np.int64)
+    sums, counts = np.zeros((k, len(metrics))), np.zeros((k, len(metrics)))
+    for part in range(work.needs["corpus"].parts):
+        clusters = work.needs["clustering"].table(part, ["cluster"])["cluster"].to_numpy()
+        lengths = _lengths(work.needs["corpus"], part)
+        scores = work.needs["quality"].table(part)
+        sizes += np.bincount(clusters, minlength=k)
+        characters += np.bincount(clusters, weights=lengths, minlength=k).astype(np.int64)
+        for column, metric in enumerate(metrics):
+            values = scores[metric].to_numpy()
+            told = np.isfinite(values)
+            sums[:, column] += np.bincount(clusters[told], weights=values[told], minlength=k)
+            counts[:, column] += np.bincount(clusters[told], minlength=k)
+        work.progress(int(sizes.sum()), work.needs["corpus"].facts["documents"])
+    with np.errstate(invalid="ignore"):
+        return sizes, characters, sums / np.where(counts, counts, np.nan)
+
+
+def _lengths(source: Artifact, part: int) -> np.ndarray:
+    import pyarrow.compute as pc
+
+    return np.asarray(pc.utf8_length(source.table(part, ["text"])["text"]))
+
+
+def tokens(work: Work) -> dict[str, Any]:
+    """Tokenise what is kept: ``tokenizer.json``, ``part-*.npy`` (tokens), ``part-*.parquet`` (a row per document)."""
+    from climb_engine.curate.tokens import end_of_text, tokenize_part
+
+    source, section = work.needs["corpus"], work.config.tokens
+    table = work.needs["domains"].table("domains")
+    characters = table["characters"].to_pylist()
+    tokenizer = _tokenizer(work, sum(characters))
+    fractions = _heldout(work, characters)
+    for part in work.remaining_parts(".parquet"):
+        rows = source.table(part, ["id", "text"])
+        made = tokenize_part(
+            rows["text"].to_pylist(), rows["id"].to_numpy(), _domains_of(work, part), fractions, tokenizer, section.seed
+        )
+        work.out.put_array(part, made.tokens)
+        columns = {"id": made.documents, "domain": made.domains, "start": made.starts, "length": made.lengths,
+                   "heldout": made.heldout, "bytes": made.bytes}  # fmt: skip
+        work.out.put_table(part, pa.table(columns))
+    sizes = {"vocab_size": tokenizer.get_vocab_size(), "end_of_text": end_of_text(tokenizer)}
+    return sizes | _token_counts(work, len(characters))
+
+
+def _domains_of(work: Work, part: int) -> np.ndarray:
+    """The domain of each of a part's documents, -1 where pruned."""
+    owner = work.needs["domains"].table("clusters", ["domain"])["domain"].to_numpy()
+    clusters = work.needs["clustering"].table(part, ["cluster"])["cluster"].to_numpy()
+    return owner[clusters].astype(np.int32)
+
+
+def _tokenizer(work: Work, characters: int) -> Tokenizer:
+    from climb_engine.curate.tokens import load_tokenizer, train_bpe, uniform
+
+    section, source = work.config.tokens, work.needs["corpus"]
+    if not work.out.has("tokenizer.json"):
+        share = section.training_chars / max(1, characters)
+
+        def sample() -> Iterator[str]:
+            for part in range(source.parts):
+                rows = source.table(part, ["id", "text"])
+                drawn = (uniform(rows["id"].to_numpy(), section.seed + 1) < share) & (_domains_of(work, part) >= 0)
+                yield from rows["text"].filter(pa.array(drawn)).to_pylist()
+
+        work.progress(0, source.facts["documents"], note="training the tokenizer")
+        made = (
+            train_bpe(sample(), section.vocab_size) if section.tokenizer == "bpe" else load_tokenizer(section.tokenizer)
+        )
+        work.out.put_bytes("tokenizer.json", made.to_str().encode())
+    return load_tokenizer(str(work.out.path("tokenizer.json")))
+
+
+def _heldout(work: Work, characters: Sequence[int]) -> list[float]:
+    """The share of each domain that is held out, and never none of it: its first document by lot always is."""
+    from climb_engine.curate.tokens import heldout_fractions, uniform
+
+    section = work.config.tokens
+    first = np.ones(len(characters))
+    for part in range(work.needs["corpus"].parts):
+        owner = _domains_of(work, part)
+        lots = uniform(work.needs["corpus"].table(part, ["id"])["id"].to_numpy(), section.seed)
+        np.minimum.at(first, owner[owner >= 0], lots[owner >= 0])
+    return [max(share, lot + 1e-12) for share, lot in zip(heldout_fractions(characters, section), first, strict=True)]
+
+
+def _token_counts(work: Work, m: int) -> dict[str, Any]:
+    """Training and held-out tokens and held-out bytes of every domain."""
+    train, heldout, heldout_bytes = np.zeros(m, np.int64), np.zeros(m, np.int64), np.zeros(m, np.int64)
+    for part in range(work.needs["corpus"].parts):
+        rows = work.out.table(part, ["domain", "length", "heldout", "bytes"])
+        owner, held = rows["domain"].to_numpy(), rows["heldout"].to_numpy()
+        lengths, sizes = rows["length"].to_numpy(), rows["bytes"].to_numpy()
+        np.add.at(train, owner[~held], lengths[~held])
+        np.add.at(heldout, owner[held], lengths[held])
+        np.add.at(heldout_bytes, owner[held], sizes[held])
+    empty = [str(d) for d in np.flatnonzero(train == 0)]
+    if empty:
+        raise ClimbError(
+            f"domain {', '.join(empty)} has no text left to train on beside its held-out slice; "
+            "raise domains.min_documents or lower domains.n_domains"
+        )
+    return {"train": train.tolist(), "heldout": heldout.tolist(), "heldout_bytes": heldout_bytes.tolist()}
+
+
+_TRUNK_KNOBS = (
+    *("layers", "hidden", "ffn", "heads", "kv_heads", "rope_theta", "tie_embeddings", "sequence_length", "batch_size"),
+    *("trunk_tokens", "trunk_learning_rate", "warmup", "weight_decay", "gradient_clip", "seed"),
+)
+
+
+def trunk_knobs(config: RunConfig) -> dict[str, Any]:
+    """The knobs of ``proxy`` that the trunk depends on; the others concern the decay that follows it."""
+    values = knobs(config.proxy)
+    return {name: values[name] for name in _TRUNK_KNOBS}
+
+
+def trunk(work: Work) -> dict[str, Any]:
+    """Train what every proxy starts from: ``trunk.safetensors``. Not resumed within: it starts anew when stopped."""
+    from safetensors.torch import save
+
+    from climb_engine.training import shape_of, train_trunk
+
+    state, losses = train_trunk(work.config, work.needs["tokens"], work.report)
+    work.out.put_bytes("trunk.safetensors", save(state))
+    tail = losses[-max(1, len(losses) // 20) :]
+    return {
+        "parameters": shape_of(work.config, work.needs["tokens"]).parameters,
+        "steps": len(losses),
+        "loss": float(np.mean(tail)) if tail else None,
+    }

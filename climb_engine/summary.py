@@ -1,0 +1,137 @@
+"""What a run has to show, in words and tables for people and as values for programs."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from climb_engine.console import say, seconds_text, table
+from climb_engine.pipeline import Run
+from climb_engine.search.loop import Outcome, Search
+
+
+def show_status(run: Run, search: Search | None, as_json: bool) -> None:
+    """Print the state of the stages and what the search found, as tables or as JSON."""
+    if as_json:
+        say(json.dumps(status(run, search), indent=1))
+        return
+    rows = [(stage.stage, stage.state, _seconds(run, stage.stage), stage.why) for stage in run.plan()]
+    table(f"Run {run.workspace.name}", ("stage", "state", "time", "why it would run"), rows, numeric=9)
+    say()
+    if search and search.trials:
+        show_outcome(search)
+    else:
+        say(f"No trial yet. Next: climb search {run.workspace.name}")
+
+
+def status(run: Run, search: Search | None) -> dict[str, Any]:
+    """Everything ``climb status`` knows, as JSON values."""
+    report: dict[str, Any] = {"run": run.workspace.name, "stages": [vars(stage) for stage in run.plan()]}
+    if search:
+        outcome = search.outcome()
+        report["search"] = {
+            "iteration": search.iteration,
+            "iterations": list(search.config.iterations),
+            "finished": search.finished,
+            "trials": [_trial(search, index) for index in range(len(search.trials))],
+            "natural": list(outcome.natural),
+            "confirmed": list(outcome.confirmed),
+            "chosen": outcome.chosen.mixture.as_dict() if outcome.chosen else None,
+            "gain": finite(outcome.gain),
+            "gain_interval_95": [finite(value) for value in outcome.gain_interval],
+            "noise_sd": finite(outcome.noise_sd),
+            "signal_to_noise": finite(outcome.signal_to_noise),
+        }
+    return report
+
+
+def show_domains(run: Run) -> None:
+    """Print what became of the documents and the clusters, and the domains with their tokens."""
+    corpus, facts = run.needed("corpus").facts, run.needed("domains").facts
+    rejected = ", ".join(f"{count:,} {reason}" for reason, count in corpus["rejected"].items()) or "none"
+    say(f"Documents: {corpus['documents']:,} accepted; rejected: {rejected}")
+    pruned = f"{facts['pruned_clusters']} pruned ({facts['pruned_documents']:,} documents)"
+    say(f"Clusters: {facts['kept_clusters']} kept ({facts['kept_documents']:,} documents), {pruned}")
+    tokens = run.needed("tokens").facts["train"]
+    rows = [
+        (row["name"], row["clusters"], f"{row['documents']:,}", f"{count:,}")
+        for row, count in zip(run.needed("domains").table("domains").to_pylist(), tokens, strict=True)
+    ]
+    table("Domains", ("domain", "clusters", "documents", "tokens"), rows)
+
+
+def show_outcome(search: Search) -> None:
+    """Print the chosen (or so far best) mixture beside the natural one, with measured scores and their noise."""
+    outcome = search.outcome()
+    measured = sum(trial.result is not None for trial in search.trials)
+    failed = sum(trial.error is not None for trial in search.trials)
+    say(f"Search: iteration {search.iteration} of {search.planned}, {measured} trials measured, {failed} failed")
+    _show_mixture(search, outcome)
+    say(f"Score: {search.objective.describe()}")
+    say(f"  natural mixture  {_scores(outcome.natural)}")
+    if outcome.chosen:
+        say(f"  chosen mixture   {_scores(outcome.confirmed)}; predicted {outcome.chosen.predicted:.4f}")
+    if math.isfinite(outcome.gain):
+        say(f"  gain             {_gain(outcome)}")
+    if math.isfinite(outcome.noise_sd):
+        ratio = f"signal to noise {outcome.signal_to_noise:.2f}"
+        say(f"  noise            sd {outcome.noise_sd:.4f} of a run ({outcome.noise_freedom} degrees); {ratio}")
+
+
+def finite(value: float) -> float | None:
+    """A number that JSON has: None for nan and infinities."""
+    return float(value) if math.isfinite(value) else None
+
+
+def _show_mixture(search: Search, outcome: Outcome) -> None:
+    if outcome.chosen:
+        title, weights = "Chosen mixture", outcome.chosen.mixture.weights
+    elif outcome.best:
+        title, weights = f"Best measured so far (trial {outcome.best.id})", outcome.best.mixture.weights
+    else:
+        return
+    share = search.space.share
+    order = sorted(range(len(share)), key=lambda i: -weights[i])
+    rows = [
+        (search.space.domains[i], f"{weights[i]:.1%}", f"{share[i]:.1%}", f"{weights[i] / share[i]:.2f} x")
+        for i in order
+    ]
+    table(title, ("domain", "weight", "natural", "ratio"), rows)
+
+
+def _gain(outcome: Outcome) -> str:
+    low, high = outcome.gain_interval
+    if not math.isfinite(low):
+        return f"{outcome.gain:+.4f} (one run; confirm with more)"
+    verdict = "beyond the noise" if low > 0 or high < 0 else "within the noise"
+    return f"{outcome.gain:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}: {verdict}"
+
+
+def _scores(scores: Sequence[float]) -> str:
+    if not scores:
+        return "not measured"
+    mean = sum(scores) / len(scores)
+    if len(scores) == 1:
+        return f"{mean:.4f} (1 run)"
+    sd = math.sqrt(sum((score - mean) ** 2 for score in scores) / (len(scores) - 1))
+    return f"{mean:.4f} +- {sd:.4f} ({len(scores)} runs)"
+
+
+def _seconds(run: Run, stage: str) -> str:
+    artifact = run.artifact(stage)
+    return seconds_text(artifact.manifest["seconds"]) if artifact else ""
+
+
+def _trial(search: Search, index: int) -> dict[str, Any]:
+    trial = search.trials[index]
+    return {
+        "id": trial.id,
+        "iteration": trial.iteration,
+        "origin": trial.origin,
+        "seed": trial.seed,
+        "score": finite(search.score(trial)),
+        "error": trial.error,
+        "weights": trial.mixture.as_dict(),
+    }

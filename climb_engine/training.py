@@ -1,0 +1,278 @@
+"""What a runner runs: trials in, results out. Binds a run's tokens, trunk and target to the stacked proxies."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from climb_engine.config import RunConfig
+from climb_engine.search.tasks import Requests, batches, encode, load_items, pad, score_requests, split_items
+from climb_engine.types import Event, FloatArray, Ids, Report, Result, Trial
+from climb_engine.workspace import Artifact
+
+if TYPE_CHECKING:
+    import torch
+
+    from climb_engine.search.proxy import LlamaShape, ProxyStack, TrainSettings
+    from climb_engine.search.sampling import TokenBank
+
+_EVALUATED_TOKENS = 16_384  # padded tokens per evaluation batch
+_CURVE_POINTS = 50  # of a training curve that a result keeps
+_TRUNK_SEED = 2**31  # apart from every trial's, so that proxies do not begin with what the trunk read first
+_SEEDS_PER_TRUNK = 100_003
+
+
+@dataclass(frozen=True)
+class Heldout:
+    """The held-out text of all domains, cut into rows."""
+
+    tokens: npt.NDArray[np.int64]  # (rows, t + 1), zeros after a row's end
+    mask: npt.NDArray[np.bool_]  # (rows, t + 1) the targets
+    domain: Ids  # (rows,)
+    bytes: FloatArray  # (m,) UTF-8 bytes that each domain's targets stand for
+
+    def bits_per_byte(self, nats: FloatArray) -> FloatArray:
+        """Negative log-likelihoods (p, rows) in nats to bits per byte of each domain (p, m)."""
+        totals = np.zeros((len(nats), len(self.bytes)))
+        np.add.at(totals.T, self.domain, nats.T)
+        bits: FloatArray = totals / np.log(2) / self.bytes
+        return bits
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Trains stacks of trials from one trunk and measures the target. A value: it can be sent to another machine."""
+
+    config: RunConfig
+    domains: tuple[str, ...]
+    bank: TokenBank
+    trunk: ProxyStack  # p = 1
+    requests: Requests
+    heldout: Heldout
+    stack: int  # proxies trained as one program
+    report: Report
+
+    @classmethod
+    def prepare(
+        cls, config: RunConfig, tokens: Artifact, trunk: Artifact, domains: tuple[str, ...], report: Report
+    ) -> Self:
+        """Load what training needs onto the device of ``config.machine``."""
+        from climb_engine.search.proxy import choose_device, choose_stack
+
+        device = choose_device(config.machine.device)
+        use_threads(config)
+        shape = shape_of(config, tokens)
+        per_step = config.proxy.batch_size * config.proxy.sequence_length
+        return cls(
+            config=config,
+            domains=domains,
+            bank=load_bank(config, tokens).to(device),
+            trunk=load_trunk(shape, trunk).to(device),
+            requests=load_requests(config, tokens),
+            heldout=load_heldout(tokens, config.proxy.sequence_length),
+            stack=config.machine.stack or choose_stack(shape, device, per_step, wanted=64),
+            report=report,
+        )
+
+    def __call__(self, trials: Sequence[Trial]) -> list[Result | str]:
+        """Train these trials as one program; a result, or the reason of a failure, for each in order."""
+        from climb_engine.search.proxy import train
+        from climb_engine.search.sampling import draw_sequences
+
+        proxy, started = self.config.proxy, time.monotonic()
+        seeds = [_SEEDS_PER_TRUNK * proxy.seed + trial.seed for trial in trials]
+        weights = np.array([trial.mixture.weights for trial in trials])
+        plan = draw_sequences(
+            weights, self.bank.available, steps_of(proxy.tokens, self.config), proxy.batch_size, seeds
+        )
+        stack = self.trunk.expand(len(trials))
+
+        def on_step(step: int, losses: npt.NDArray[np.float32]) -> None:
+            facts = {"trials": f"{trials[0].id}-{trials[-1].id}", "loss": float(losses.mean())}
+            self.report(Event("proxies", step + 1, plan.domain.shape[1], "steps", facts))
+
+        outcome = train(stack, self.bank, plan, self._settings(), on_step)
+        measured = self.measure(stack)
+        seconds = (time.monotonic() - started) / len(trials)
+        return [
+            outcome.failed.get(i) or self._result(measured[i], plan.repeats[i], outcome.losses[i], seconds)
+            for i in range(len(trials))
+        ]
+
+    def measure(self, stack: ProxyStack) -> list[dict[str, float]]:
+        """All metrics of each proxy: tasks, and bits per byte of every domain's held-out text."""
+        from climb_engine.search.proxy import loglikelihoods
+
+        rows = max(1, _EVALUATED_TOKENS // self.heldout.tokens.shape[1])
+        cuts = range(0, len(self.heldout.tokens), rows)
+        held, _ = loglikelihoods(
+            stack, ((self.heldout.tokens[i : i + rows], self.heldout.mask[i : i + rows]) for i in cuts), "auto"
+        )
+        columns = {f"heldout/{n}": v for n, v in zip(self.domains, self.heldout.bits_per_byte(-held).T, strict=True)}
+        if len(self.requests):
+            order = list(batches(self.requests, _EVALUATED_TOKENS))
+            sums, _ = loglikelihoods(stack, (pad(self.requests, index) for index in order), "auto")
+            logliks = np.empty_like(sums)
+            logliks[:, np.concatenate(order)] = sums
+            columns |= score_requests(self.requests, logliks)
+        return [{name: float(values[i]) for name, values in columns.items()} for i in range(len(stack))]
+
+    def _settings(self) -> TrainSettings:
+        from climb_engine.search.proxy import TrainSettings
+
+        proxy = self.config.proxy
+        return TrainSettings(
+            learning_rate=proxy.learning_rate,
+            schedule="decay" if proxy.trunk_tokens else "full",
+            final_fraction=proxy.final_learning_rate,
+            warmup=proxy.warmup,
+            weight_decay=proxy.weight_decay,
+            gradient_clip=proxy.gradient_clip,
+        )
+
+    def _result(
+        self, metrics: dict[str, float], repeats: FloatArray, losses: npt.NDArray[np.float32], seconds: float
+    ) -> Result:
+        proxy = self.config.proxy
+        tokens = len(losses) * proxy.batch_size * proxy.sequence_length
+        every = max(1, len(losses) // _CURVE_POINTS)
+        return Result(
+            metrics=metrics,
+            tokens=tokens,
+            seconds=seconds,
+            flops=tokens * self.trunk.shape.flops_per_token(proxy.sequence_length),
+            repeats={name: float(r) for name, r in zip(self.domains, repeats, strict=True)},
+            curve=tuple((i, float(losses[i])) for i in range(0, len(losses), every)),
+        )
+
+
+def train_trunk(config: RunConfig, tokens: Artifact, report: Report) -> tuple[dict[str, torch.Tensor], list[float]]:
+    """Train the start of every proxy on the natural mixture at constant learning rate; its state and its losses."""
+    from climb_engine.search.proxy import ProxyStack, TrainSettings, choose_device, train
+    from climb_engine.search.sampling import draw_sequences
+
+    proxy = config.proxy
+    use_threads(config)
+    stack = ProxyStack.init(shape_of(config, tokens), 1, proxy.seed).to(choose_device(config.machine.device))
+    if not proxy.trunk_tokens:
+        return stack.state(), []
+    natural = np.asarray(tokens.facts["train"], dtype=np.float64)
+    bank = load_bank(config, tokens).to(stack.device)
+    natural = np.where(bank.available > 0, natural, 0)
+    steps, seed = steps_of(proxy.trunk_tokens, config), _TRUNK_SEED + proxy.seed
+    plan = draw_sequences(natural[None] / natural.sum(), bank.available, steps, proxy.batch_size, seed)
+    settings = TrainSettings(
+        learning_rate=proxy.trunk_learning_rate,
+        schedule="wsd-trunk",
+        warmup=proxy.warmup,
+        weight_decay=proxy.weight_decay,
+        gradient_clip=proxy.gradient_clip,
+    )
+
+    def on_step(step: int, losses: npt.NDArray[np.float32]) -> None:
+        report(Event("trunk", step + 1, steps, "steps", {"loss": float(losses[0])}))
+
+    outcome = train(stack, bank, plan, settings, on_step)
+    return stack.state(), [float(loss) for loss in outcome.losses[0]]
+
+
+def load_trunk(shape: LlamaShape, trunk: Artifact) -> ProxyStack:
+    """The trunk as a stack of one."""
+    from safetensors.torch import load_file
+
+    from climb_engine.search.proxy import ProxyStack
+
+    return ProxyStack.load(shape, load_file(trunk.path("trunk.safetensors")))
+
+
+def shape_of(config: RunConfig, tokens: Artifact) -> LlamaShape:
+    """The proxies' architecture: the config's, with the vocabulary of the tokens."""
+    from climb_engine.search.proxy import LlamaShape
+
+    return LlamaShape.from_config(config.proxy, tokens.facts["vocab_size"])
+
+
+def steps_of(tokens: int, config: RunConfig) -> int:
+    """Optimiser steps that read about this many tokens."""
+    return max(1, round(tokens / (config.proxy.batch_size * config.proxy.sequence_length)))
+
+
+def use_threads(config: RunConfig) -> None:
+    """Let torch use as many CPU threads as ``machine.threads`` says."""
+    import torch
+
+    if config.machine.threads:
+        torch.set_num_threads(config.machine.threads)
+
+
+def load_bank(config: RunConfig, tokens: Artifact) -> TokenBank:
+    """Training tokens of every domain, at most as many as one proxy or the trunk could read of it.
+
+    A domain that has more is thinned evenly by document, so that every part of the corpus keeps its share.
+    """
+    from climb_engine.search.sampling import TokenBank
+
+    totals = np.asarray(tokens.facts["train"], dtype=np.int64)
+    most = max(config.proxy.tokens, config.proxy.trunk_tokens) + 2 * config.proxy.sequence_length
+    share = np.minimum(1.0, most / np.maximum(totals, 1))
+    return TokenBank.build(_gather(tokens, len(totals), heldout=False, share=share), config.proxy.sequence_length)
+
+
+def load_heldout(tokens: Artifact, sequence_length: int) -> Heldout:
+    """The held-out tokens of every domain, in rows that overlap by the one token that is not predicted."""
+    found = _gather(tokens, len(tokens.facts["heldout"]), heldout=True)
+    rows, owners, targets = [], [], np.zeros(len(found))
+    for domain, flat in enumerate(found):
+        for start in range(0, len(flat) - 1, sequence_length):
+            rows.append(flat[start : start + sequence_length + 1])
+            owners.append(domain)
+            targets[domain] += len(rows[-1]) - 1
+    padded = np.zeros((len(rows), sequence_length + 1), dtype=np.int64)
+    mask = np.zeros(padded.shape, dtype=bool)
+    for i, row in enumerate(rows):
+        padded[i, : len(row)] = row
+        mask[i, 1 : len(row)] = True
+    per_token = np.asarray(tokens.facts["heldout_bytes"]) / np.maximum(tokens.facts["heldout"], 1)
+    return Heldout(padded, mask, np.array(owners, dtype=np.int64), targets * per_token)
+
+
+def load_requests(config: RunConfig, tokens: Artifact) -> Requests:
+    """The calibration items of the target's tasks, as requests in the run's own tokens."""
+    from tokenizers import Tokenizer
+
+    target = config.target
+    chosen = []
+    for task in target.tasks:
+        chosen += split_items(load_items(task, target.files.get(task)), target.items, target.seed)[0]
+    tokenizer = Tokenizer.from_file(str(tokens.path("tokenizer.json")))
+
+    def tokenize(texts: Sequence[str]) -> list[list[int]]:
+        return [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    return encode(chosen, tokenize, config.proxy.sequence_length, tokens.facts["end_of_text"])
+
+
+def _gather(
+    tokens: Artifact, m: int, heldout: bool, share: FloatArray | None = None
+) -> list[npt.NDArray[np.unsignedinteger[Any]]]:
+    """The held-out or the training tokens of every domain, end to end in document order."""
+    pieces: list[list[npt.NDArray[np.unsignedinteger[Any]]]] = [[] for _ in range(m)]
+    for part in range(tokens.parts):
+        rows = tokens.table(part, ["domain", "start", "length", "heldout"])
+        flat = tokens.array(part)
+        columns = [rows[name].to_numpy() for name in ("domain", "start", "length", "heldout")]
+        thinned = np.zeros(m)
+        for domain, start, length, held in zip(*columns, strict=True):
+            if held != heldout:
+                continue
+            thinned[domain] += 1.0 if share is None else share[domain]
+            if thinned[domain] >= 1.0 - 1e-9:
+                thinned[domain] -= 1.0
+                pieces[domain].append(flat[start : start + length])
+    empty = np.zeros(0, dtype=np.uint16)
+    return [np.concatenate(found) if found else empty for found in pieces]

@@ -1,0 +1,317 @@
+"""What is on disk, and the only module that knows its paths and formats. docs/WORKSPACE.md is the contract.
+
+Artifacts are immutable and appear whole: they are written aside, file by file, the manifest last, and renamed into
+place. So readers take no lock, and a stage that was killed goes on from its finished files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+
+from climb_engine.config import RunConfig
+from climb_engine.types import ClimbError
+
+ROW_GROUP = 1024  # rows, so that one document is read without its neighbours' thousands
+_SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def digest_of(value: Any) -> str:
+    """Twelve hexadecimal digits of the SHA-256 of a value's canonical JSON."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def slug(name: str) -> str:
+    """``name`` itself if it can be the name of a folder of ours, else ClimbError: it must not leave the runs folder."""
+    if not _SLUG.fullmatch(name):
+        raise ClimbError(
+            f"{name!r} cannot be a name: use up to 64 letters, digits, '.', '_' and '-', a letter or digit first"
+        )
+    return name
+
+
+@contextlib.contextmanager
+def lock(path: Path, what: str) -> Iterator[None]:
+    """Hold a file lock, which ends with the process however it ends; ClimbError if someone else holds it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    held = FileLock(path, timeout=0)
+    try:
+        held.acquire()
+    except Timeout as error:
+        raise ClimbError(f"{what} is already being worked on by another process; wait for it or stop it") from error
+    try:
+        yield
+    finally:
+        held.release()
+
+
+def write_atomically(path: Path, content: bytes | memoryview) -> None:
+    """Put ``content`` at ``path`` whole or not at all, flushed to the disk. ClimbError when the disk is full."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".tmp-{path.name}-{uuid.uuid4().hex[:8]}")
+    try:
+        with aside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise _explained(error, path) from error
+
+
+def read_json(path: Path) -> Any:
+    """Parse a JSON file of ours."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _explained(error: OSError, path: Path) -> Exception:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ClimbError(
+            f"{path}: the disk is full; what was finished is kept. Free some space and run the same command again"
+        )
+    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        return ClimbError(f"{path}: cannot be written ({os.strerror(error.errno)}); check the folder's permissions")
+    return error
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished result: a folder of parts and tables, and the manifest that says how it came about."""
+
+    folder: Path
+
+    @cached_property
+    def manifest(self) -> Mapping[str, Any]:
+        """Kind, digest, knobs, inputs, library versions, device, seconds, parts and the stage's facts."""
+        manifest: Mapping[str, Any] = read_json(self.folder / "manifest.json")
+        return manifest
+
+    @property
+    def digest(self) -> str:
+        """The address: a hash of everything that went in."""
+        return str(self.manifest["digest"])
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What the stage had to say: counts, reasons, sizes."""
+        facts: Mapping[str, Any] = self.manifest["facts"]
+        return facts
+
+    @property
+    def parts(self) -> int:
+        """Number of parts, the same through every stage."""
+        return int(self.manifest["parts"])
+
+    def table(self, name: str | int, columns: Sequence[str] | None = None) -> pa.Table:
+        """A table by name, or a part's by number."""
+        return pq.read_table(self.folder / f"{file_name(name)}.parquet", columns=columns)
+
+    def tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """The parts' tables in order, one at a time."""
+        return (self.table(part, columns) for part in range(self.parts))
+
+    def array(self, name: str | int) -> np.ndarray:
+        """An array by name, or a part's by number; memory-mapped, read-only."""
+        array: np.ndarray = np.load(self.folder / f"{file_name(name)}.npy", mmap_mode="r", allow_pickle=False)
+        return array
+
+    def path(self, name: str) -> Path:
+        """The path of a file for a library that wants one."""
+        return self.folder / name
+
+
+class ArtifactWriter(Artifact):
+    """An artifact in the making. Each file is put whole; ``finish`` makes it an artifact."""
+
+    def __init__(self, folder: Path, final: Path) -> None:
+        super().__init__(folder)
+        object.__setattr__(self, "final", final)
+        folder.mkdir(parents=True, exist_ok=True)
+        for torn in folder.glob(".tmp-*"):
+            torn.unlink()
+
+    final: Path
+
+    def has(self, name: str) -> bool:
+        """Whether a file has been put already, by this process or by one that was stopped."""
+        return (self.folder / name).exists()
+
+    def put_table(self, name: str | int, table: pa.Table) -> None:
+        """Put a table as Parquet (zstd, small row groups)."""
+        buffer = io.BytesIO()
+        pq.write_table(table, buffer, compression="zstd", row_group_size=ROW_GROUP)
+        write_atomically(self.folder / f"{file_name(name)}.parquet", buffer.getbuffer())
+
+    def put_array(self, name: str | int, array: np.ndarray) -> None:
+        """Put an array as .npy."""
+        buffer = io.BytesIO()
+        np.save(buffer, array, allow_pickle=False)
+        write_atomically(self.folder / f"{file_name(name)}.npy", buffer.getbuffer())
+
+    def put_json(self, name: str | int, value: Any) -> None:
+        """Put a value as JSON."""
+        write_atomically(self.folder / f"{file_name(name)}.json", json.dumps(value, indent=1).encode())
+
+    def put_bytes(self, name: str, content: bytes) -> None:
+        """Put a file of some library's own format."""
+        write_atomically(self.folder / name, content)
+
+    def finish(self, manifest: Mapping[str, Any]) -> Artifact:
+        """Write the manifest and rename the folder into place."""
+        write_atomically(self.folder / "manifest.json", json.dumps(manifest, indent=1).encode())
+        self.folder.rename(self.final)
+        _sync_folder(self.final.parent)
+        return Artifact(self.final)
+
+
+def file_name(name: str | int) -> str:
+    """A part's number to its file's stem; a name stays."""
+    return f"part-{name:05d}" if isinstance(name, int) else name
+
+
+class Log:
+    """An append-only JSONL file: one writer at a time, readers take whole lines only."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Yield the events. A torn last line, left by a crash, does not count; a broken line before it is an error."""
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if not line.endswith(b"\n"):
+                    return
+                try:
+                    yield json.loads(line)
+                except ValueError as error:
+                    raise ClimbError(f"{self.path}:{number}: not valid JSON; restore the line or remove it") from error
+
+    def append(self, event: Mapping[str, Any]) -> None:
+        """Add one event, flushed to the disk before this returns."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        line = json.dumps(event, separators=(",", ":")).encode() + b"\n"
+        try:
+            with self.path.open("ab+") as file:
+                _cut_torn_line(file)
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise _explained(error, self.path) from error
+
+    def writing(self) -> contextlib.AbstractContextManager[None]:
+        """Hold the right to append."""
+        return lock(self.path.with_suffix(".lock"), "this search")
+
+
+def _cut_torn_line(file: Any) -> None:
+    end = file.seek(0, os.SEEK_END)
+    step = 65_536
+    tail = b""
+    while end - len(tail) > 0 and b"\n" not in tail:
+        file.seek(max(0, end - len(tail) - step))
+        tail = file.read(end - file.tell())
+    if tail and not tail.endswith(b"\n"):
+        file.truncate(end - len(tail) + tail.rfind(b"\n") + 1)
+    file.seek(0, os.SEEK_END)
+
+
+class Workspace:
+    """The folder of one run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def name(self) -> str:
+        """The run's name: its folder's."""
+        return self.folder.name
+
+    @property
+    def config_path(self) -> Path:
+        """Where the config is."""
+        return self.folder / "config.toml"
+
+    def read_config(self) -> RunConfig:
+        """Read what is wanted of this run."""
+        return RunConfig.load(self.config_path)
+
+    def write_config(self, config: RunConfig) -> None:
+        """Replace what is wanted of this run, atomically."""
+        write_atomically(self.config_path, config.to_toml().encode())
+
+    def artifact(self, kind: str, digest: str) -> Artifact | None:
+        """The finished artifact at an address, if there is one."""
+        folder = self._artifacts / f"{kind}-{digest}"
+        return Artifact(folder) if (folder / "manifest.json").exists() else None
+
+    def latest(self, kind: str) -> Artifact | None:
+        """The artifact of this kind that was finished last, whatever its address."""
+        found = [folder for folder in self._artifacts.glob(f"{kind}-*") if (folder / "manifest.json").exists()]
+        return Artifact(max(found, key=lambda folder: (folder / "manifest.json").stat().st_mtime_ns)) if found else None
+
+    def partial_parts(self, kind: str, digest: str) -> int:
+        """How many parts an unfinished stage has behind it."""
+        return len({path.stem for path in self._partial(kind, digest).glob("part-*")})
+
+    @contextlib.contextmanager
+    def writing(self, kind: str, digest: str) -> Iterator[ArtifactWriter]:
+        """Hold the right to write the artifact at an address, going on where a stopped writer left it."""
+        with lock(self._artifacts / f".lock-{kind}-{digest}", f"stage {kind}"):
+            yield ArtifactWriter(self._partial(kind, digest), self._artifacts / f"{kind}-{digest}")
+
+    def log(self, digest: str) -> Log:
+        """The search's log at an address."""
+        return Log(self.folder / "search" / f"{digest}.jsonl")
+
+    def export_folder(self, name: str) -> Path:
+        """Where an export goes."""
+        return self.folder / "exports" / slug(name)
+
+    def remove_partials(self) -> None:
+        """Remove what unfinished stages left."""
+        for folder in self._artifacts.glob(".partial-*"):
+            shutil.rmtree(folder)
+
+    @property
+    def _artifacts(self) -> Path:
+        return self.folder / "artifacts"
+
+    def _partial(self, kind: str, digest: str) -> Path:
+        return self._artifacts / f".partial-{kind}-{digest}"
+
+
+def runs_in(folder: Path) -> tuple[Workspace, ...]:
+    """The runs in a runs folder, the last changed first."""
+    found = [path.parent for path in folder.glob("*/config.toml")]
+    return tuple(Workspace(path) for path in sorted(found, key=lambda path: -(path / "config.toml").stat().st_mtime_ns))
