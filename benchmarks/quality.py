@@ -23,6 +23,8 @@ from climb_engine.config import DomainsConfig
 from climb_engine.curate.quality import RULES, HeuristicsScorer, explain
 from climb_engine.types import METRICS
 
+DRAWS = 5
+Draw = tuple[pa.Table, np.ndarray, np.ndarray]  # documents, their sources, (n, 4) scores
 RESULTS = Path(__file__).parent / "results" / "quality.json"
 
 
@@ -56,26 +58,44 @@ def _cell(value: str | float) -> str:
 
 def measure(corpus: Path, junk: str, per_source: int, seed: int) -> dict[str, Any]:
     table = pq.read_table(corpus, columns=["text", "source"])
+    draws = [draw(table, per_source, seed + i) for i in range(DRAWS)]
+    areas = [area(scores, sources != junk) for _, sources, scores in draws]
+    sample, sources, scores = draws[0]
+    return {
+        "machine": f"{platform.machine()}, Python {platform.python_version()}",
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "commit": commit(),
+        "corpus": corpus.name,
+        "documents": len(sources),
+        "not_scored": int(np.isnan(scores).any(axis=1).sum()),
+        "documents_per_second": speed(table),
+        "auc_of_draws": {name: [each[name] for each in areas] for name in areas[0]},
+        "auc_near": {source: near(draws, source, junk) for source in np.unique(sources).tolist() if source != junk},
+        "rows": [row(source, scores[sources == source]) for source in np.unique(sources)],
+        "mistakes": mistakes(sample, sources, scores, junk),
+    }
+
+
+def commit() -> str:
+    done = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+    return done.stdout.strip()
+
+
+def draw(table: pa.Table, per_source: int, seed: int) -> Draw:
     sources = np.array(table["source"].to_pylist())
     rng = np.random.default_rng(seed)
     rows = np.concatenate(
         [rng.permutation(np.flatnonzero(sources == source))[:per_source] for source in np.unique(sources)]
     )
-    sample, sources = table.take(pa.array(rows)), sources[rows]
-    scores = HeuristicsScorer().score(sample)
-    return {
-        "machine": f"{platform.machine()}, Python {platform.python_version()}",
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "commit": subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-        ).stdout.strip(),
-        "corpus": corpus.name,
-        "documents": len(rows),
-        "documents_per_second": speed(table),
-        "auc": area(scores, sources != junk),
-        "rows": [row(source, scores[sources == source]) for source in np.unique(sources)],
-        "mistakes": mistakes(sample, sources, scores, junk),
-    }
+    sample = table.take(pa.array(rows))
+    return sample, sources[rows], HeuristicsScorer().score(sample)
+
+
+def near(draws: list[Draw], source: str, junk: str) -> list[float]:
+    """AUC of advertisement for junk against this one source, per draw."""
+    pairs = [(scores[np.isin(sources, [source, junk])], sources[np.isin(sources, [source, junk])] != junk)
+             for _, sources, scores in draws]  # fmt: skip
+    return [area(scores, good)["advertisement"] for scores, good in pairs]
 
 
 def speed(table: pa.Table, documents: int = 2000, rounds: int = 5) -> float:
@@ -107,8 +127,8 @@ def below_thresholds(scores: np.ndarray) -> np.ndarray:
 
 def row(source: str, scores: np.ndarray) -> dict[str, Any]:
     means = {metric: round(float(mean), 2) for metric, mean in zip(METRICS, np.nanmean(scores, axis=0), strict=True)}
-    return {"source": str(source), "documents": len(scores), **means,
-            "below_default_thresholds": round(float(below_thresholds(scores).mean()), 3)}  # fmt: skip
+    share = round(float(below_thresholds(scores).mean()), 3)
+    return {"source": str(source), "documents": len(scores), **means, "below_default_thresholds": share}
 
 
 def mistakes(sample: pa.Table, sources: np.ndarray, scores: np.ndarray, junk: str) -> dict[str, Any]:
@@ -128,13 +148,22 @@ def mistakes(sample: pa.Table, sources: np.ndarray, scores: np.ndarray, junk: st
 
 
 def show(report: dict[str, Any]) -> None:
-    print("| source | " + " | ".join(METRICS) + " | below the default thresholds |\n|---|---|---|---|---|---|")
+    print("| source | " + " | ".join(METRICS) + " | below the default thresholds | AUC, advertisement |")
+    print("|---" * 7 + "|")
     for entry in report["rows"]:
-        print(f"| {entry['source']} | " + " | ".join(f"{entry[metric]:.2f}" for metric in METRICS), end="")
-        print(f" | {entry['below_default_thresholds']:.1%} |")
-    print("\nAUC, junk against the rest:", report["auc"])
-    print("mistakes:", json.dumps(report["mistakes"], indent=1))
+        means = " | ".join(f"{entry[metric]:.2f}" for metric in METRICS)
+        auc = spread(report["auc_near"].get(entry["source"], []))
+        print(f"| {entry['source']} | {means} | {entry['below_default_thresholds']:.1%} | {auc} |")
+    print(f"\n| AUC, junk against the rest | mean and range of {DRAWS} draws |\n|---|---|")
+    for name, values in report["auc_of_draws"].items():
+        print(f"| {name} | {spread(values)} |")
+    print("\nmistakes:", json.dumps(report["mistakes"], indent=1))
+    print(f"{report['not_scored']} of {report['documents']} documents could not be scored")
     print(f"{report['documents_per_second']} documents of about 1,000 characters per core and second")
+
+
+def spread(values: list[float]) -> str:
+    return f"{np.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})" if values else ""
 
 
 if __name__ == "__main__":

@@ -6,16 +6,18 @@ Exit codes: 0 done, 1 a bug (with its traceback), 2 wrong usage, 3 something you
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from climb_engine.types import ClimbError
+from climb_engine.types import ClimbError, Event, Report
 
 if TYPE_CHECKING:
     from climb_engine.pipeline import Run
@@ -31,6 +33,7 @@ app = typer.Typer(
 Name = Annotated[str, typer.Argument(help="Name of the run.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", show_default=False)]
+Job = Annotated[str | None, typer.Option("--job", hidden=True, help="The job this process works for.")]
 Stack = Annotated[int | None, typer.Option(help="Proxies trained as one program.", min=1, show_default=False)]
 _runs = Path("runs")
 
@@ -72,15 +75,15 @@ def init(
 
 
 @app.command()
-def demo(name: Annotated[str, typer.Argument(help="Name of the run.")] = "demo") -> None:
+def demo(name: Annotated[str, typer.Argument(help="Name of the run.")] = "demo", job: Job = None) -> None:
     """Build the demo corpus of real text and run everything on it, to the exported mixture."""
-    from climb_engine.console import reporting, say
+    from climb_engine.console import say
     from climb_engine.demo import build_corpus, demo_config
     from climb_engine.pipeline import Run
     from climb_engine.summary import show_domains, show_outcome
 
     folder = _folder(name)
-    with reporting() as report:
+    with _reporting(name, job) as report:
         source = build_corpus(folder / "input", report)
         if (folder / "config.toml").exists():
             run = Run(folder)
@@ -88,7 +91,7 @@ def demo(name: Annotated[str, typer.Argument(help="Name of the run.")] = "demo")
             config = demo_config().with_values({"corpus.inputs": [str(source.resolve())]})
             run = Run.create(folder, config)
         search = run.search(report=report)
-    run.export()
+        run.export()
     show_domains(run)
     say()
     show_outcome(search)
@@ -112,13 +115,11 @@ def run(
     name: Name,
     until: Annotated[str, typer.Option(help="Stop after this stage.", show_default="the last")] = "trunk",
     device: Device = None,
+    job: Job = None,
 ) -> None:
     """Bring the stages from documents to tokens up to date."""
-    from climb_engine.console import reporting
-
-    opened = _open(name, device)
-    with reporting() as report:
-        artifact = opened.run(until, report)
+    with _reporting(name, job) as report:
+        artifact = _open(name, device).run(until, report)
     typer.echo(f"{until} is done: {artifact.folder}")
 
 
@@ -129,15 +130,15 @@ def search(
     device: Device = None,
     stack: Stack = None,
     as_json: Json = False,
+    job: Job = None,
 ) -> None:
     """Search the mixture: train proxies, fit the predictor, iterate. Makes the stages first where needed."""
-    from climb_engine.console import reporting
     from climb_engine.summary import show_status
 
-    opened = _open(name, device, stack)
-    with reporting() as report:
+    with _reporting(name, job) as report:
+        opened = _open(name, device, stack)
         opened.run(report=report)
-        last = None if iterations is None else opened.open_search().iteration + iterations
+        last = None if iterations is None else _told(opened) + iterations
         found = opened.search(last, report)
     show_status(opened, found, as_json)
 
@@ -200,16 +201,14 @@ def main() -> NoReturn:
         code = app(standalone_mode=False)
     except ClimbError as error:
         code = _complain(str(error), 3)
-    except KeyboardInterrupt:
-        code = _complain("interrupted; what was finished is kept. Run the same command again to go on", 130)
-    except typer.Exit as leave:
-        code = leave.exit_code
-    except typer.Abort:
-        code = _complain("interrupted", 130)
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
     except Exception as error:
         if not hasattr(error, "format_message"):
             raise
         code = _complain(f"{error.format_message()} (see climb --help)", 2)
+    if code == 130:  # typer turns Ctrl-C into this code as well
+        _complain("interrupted; what was finished is kept. Run the same command again to go on", code)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -220,6 +219,33 @@ def _interrupted(signum: int, frame: Any) -> NoReturn:  # noqa: ARG001
 def _complain(message: str, code: int) -> int:
     sys.stderr.write(f"climb: {message}\n")
     return code
+
+
+@contextlib.contextmanager
+def _reporting(name: str, job: str | None) -> Iterator[Report]:
+    """What long work reports to: bars or lines, and the job's folder when this process is the worker of one."""
+    from climb_engine.console import reporting
+
+    with reporting() as show:
+        if job is None:
+            yield show
+            return
+        from climb_engine.jobs import working
+        from climb_engine.workspace import Workspace
+
+        with working(Workspace(_folder(name)), job) as record:
+
+            def report(event: Event) -> None:
+                show(event)
+                record(event)
+
+            yield report
+
+
+def _told(run: Run) -> int:
+    """How many iterations are told whole: one that was interrupted is the next, not a further one."""
+    search = run.open_search()
+    return search.iteration - any(trial.open and trial.origin == "sampled" for trial in search.trials)
 
 
 def _folder(name: str) -> Path:
@@ -282,3 +308,7 @@ def _weights(words: list[str]) -> dict[str, float]:
         except ValueError as error:
             raise ClimbError(f"{word}: write it as domain=weight") from error
     return weights
+
+
+if __name__ == "__main__":
+    main()

@@ -119,6 +119,8 @@ class Override(Section):
             raise ValueError(f"an override that says {self.action} needs cluster = N")
         if self.action in ("move", "rename") and not self.domain:
             raise ValueError(f'an override that says {self.action} needs domain = "..."')
+        if "all" in (self.to, self.domain):
+            raise ValueError('no domain can be called "all", which stands for the mean over domains')
         if self.action == "rename" and not self.to:
             raise ValueError('an override that says rename needs to = "..."')
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -81,16 +82,21 @@ class _Lines:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._last: dict[str, float] = {}
-        self._started: dict[str, float] = {}
+        self._started: dict[str, tuple[float, float]] = {}  # when a stage was at which count
+        self._done: dict[str, float] = {}
 
     def report(self, event: Event) -> None:
         now = time.monotonic()
-        started = self._started.setdefault(event.stage, now)
+        if event.done < self._done.get(event.stage, math.inf):  # the stage has just begun, or begun again
+            self._started[event.stage] = (now, event.done)
+        self._done[event.stage] = event.done
         if event.unit == "stage":
             self._print(f"{event.stage}: done in {seconds_text(event.facts['seconds'])}")
         elif now - self._last.get(event.stage, -_QUIET_SECONDS) >= _QUIET_SECONDS:
             self._last[event.stage] = now
-            left = (now - started) * (event.total / event.done - 1) if event.total and event.done else None
+            started, before = self._started[event.stage]
+            gone = event.done - before
+            left = (now - started) * (event.total - event.done) / gone if event.total and gone else None
             self._print(f"{event.stage}: {_count(event)}" + (f", about {seconds_text(left)} left" if left else ""))
 
     def _print(self, line: str) -> None:

@@ -6,6 +6,7 @@ put already. Which body feeds which is ``pipeline.STAGES``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -175,17 +176,22 @@ def domains(work: Work) -> dict[str, Any]:
     summary: dict[str, Any] = {"domain": np.arange(len(decided.names)), "name": list(decided.names)}
     summary["clusters"] = np.bincount(owner[owner >= 0], minlength=len(decided.names))
     for name, values in (("documents", sizes), ("characters", characters)):
-        summary[name] = np.bincount(owner[owner >= 0], weights=values[owner >= 0], minlength=len(decided.names)).astype(
-            int
-        )
+        summary[name] = np.zeros(len(decided.names), np.int64)
+        np.add.at(summary[name], owner[owner >= 0], values[owner >= 0])
     work.out.put_table("clusters", rows)
     work.out.put_table("domains", pa.table(summary))
     work.out.put_array("linkage", decided.linkage)
     work.out.put_array("leaves", np.asarray(decided.leaves, np.int64))
-    kept = int((owner >= 0).sum())
     kept_documents = int(sizes[owner >= 0].sum())
-    return {"names": list(decided.names), "kept_clusters": kept, "pruned_clusters": len(owner) - kept,
-            "kept_documents": kept_documents, "pruned_documents": int(sizes.sum()) - kept_documents}  # fmt: skip
+    return {
+        "names": list(decided.names),
+        "automatic_names": list(decided.automatic_names),  # what a decision's automatic_domain counts in
+        "cut": [height if math.isfinite(height) else None for height in decided.cut],
+        "kept_clusters": int((owner >= 0).sum()),
+        "pruned_clusters": int((owner < 0).sum()),
+        "kept_documents": kept_documents,
+        "pruned_documents": int(sizes.sum()) - kept_documents,
+    }
 
 
 def _cluster_sums(work: Work, k: int, metrics: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -229,8 +235,14 @@ def tokens(work: Work) -> dict[str, Any]:
             rows["text"].to_pylist(), rows["id"].to_numpy(), _domains_of(work, part), fractions, tokenizer, section.seed
         )
         work.out.put_array(part, made.tokens)
-        columns = {"id": made.documents, "domain": made.domains, "start": made.starts, "length": made.lengths,
-                   "heldout": made.heldout, "bytes": made.bytes}  # fmt: skip
+        columns = {
+            "id": made.documents,
+            "domain": made.domains,
+            "start": made.starts,
+            "length": made.lengths,
+            "heldout": made.heldout,
+            "bytes": made.bytes,
+        }
         work.out.put_table(part, pa.table(columns))
     sizes = {"vocab_size": tokenizer.get_vocab_size(), "end_of_text": end_of_text(tokenizer)}
     return sizes | _token_counts(work, len(characters))
@@ -240,7 +252,8 @@ def _domains_of(work: Work, part: int) -> np.ndarray:
     """The domain of each of a part's documents, -1 where pruned."""
     owner = work.needs["domains"].table("clusters", ["domain"])["domain"].to_numpy()
     clusters = work.needs["clustering"].table(part, ["cluster"])["cluster"].to_numpy()
-    return owner[clusters].astype(np.int32)
+    domains: np.ndarray = owner[clusters].astype(np.int32)
+    return domains
 
 
 def _tokenizer(work: Work, characters: int) -> Tokenizer:

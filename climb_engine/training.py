@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from climb_engine.config import RunConfig
-from climb_engine.search.tasks import Requests, batches, encode, load_items, pad, score_requests, split_items
+from climb_engine.search.tasks import Item, Requests, batches, encode, load_items, pad, score_requests, split_items
 from climb_engine.types import Event, FloatArray, Ids, Report, Result, Trial
 from climb_engine.workspace import Artifact
 
@@ -246,7 +246,7 @@ def load_requests(config: RunConfig, tokens: Artifact) -> Requests:
     from tokenizers import Tokenizer
 
     target = config.target
-    chosen = []
+    chosen: list[Item] = []
     for task in target.tasks:
         chosen += split_items(load_items(task, target.files.get(task)), target.items, target.seed)[0]
     tokenizer = Tokenizer.from_file(str(tokens.path("tokenizer.json")))

@@ -56,7 +56,7 @@ class Decision:
     automatic_domain: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Mixture:
     """Weights over domains: non-negative, finite, summing to 1."""
 
@@ -75,6 +75,14 @@ class Mixture:
         weights = weights.copy()
         weights.setflags(write=False)
         object.__setattr__(self, "weights", weights)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Mixture):
+            return NotImplemented
+        return self.domains == other.domains and np.array_equal(self.weights, other.weights)
+
+    def __hash__(self) -> int:
+        return hash((self.domains, self.weights.tobytes()))
 
     def as_dict(self) -> dict[str, float]:
         """Domain name to weight, in domain order."""

@@ -24,7 +24,8 @@ MAY_IMPORT = {
     "export": {"types", "workspace", "search"},
     "pipeline": {"types", "config", "workspace", "runners", "stages", "training", "export", "curate", "search"},
     "summary": {"console", "pipeline", "search"},
-    "cli": {"types", "config", "workspace", "console", "demo", "pipeline", "summary", "curate"},
+    "jobs": {"types", "workspace"},
+    "cli": {"types", "config", "workspace", "console", "demo", "pipeline", "summary", "curate", "jobs"},
 }
 INSIDE_SEARCH = {
     "loop": {"space", "predictor", "objective", "acquisition"},

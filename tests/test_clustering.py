@@ -190,10 +190,10 @@ def test_keywords_of_code_are_the_words_inside_its_names():
 
 
 def test_keywords_weigh_words_as_class_based_tf_idf_does():
-    texts = ["apple apple pear", "apple pear plum plum", "plum plum plum pear"]
+    texts = ["apple apple pear plum plum", "apple pear plum plum", "plum " * 8]
     keywords = cluster_keywords(texts, np.array([0, 0, 1]), 2, 3)
-    # A = 11 / 2; f: apple 3, pear 3, plum 5. Cluster 0: apple 3/7 log(1+A/3), pear 2/7 log(1+A/3), plum 2/7 log(1+A/5)
-    assert keywords == (("apple", "pear", "plum"), ("plum", "pear"))
+    # A = 17/2. In cluster 0: apple 3/9 log(1+A/3) = .45, pear 2/9 log(1+A/2) = .37, plum 4/9 log(1+A/12) = .24
+    assert keywords == (("apple", "pear", "plum"), ("plum",))
 
 
 def test_a_word_of_one_document_is_no_keyword():

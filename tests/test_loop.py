@@ -16,7 +16,7 @@ OBJECTIVE = Objective({"loss/bpb": 1.0})
 
 
 def config(**knobs):
-    return SearchConfig(**{"iterations": (12, 8, 4), "candidates": 2000, "reference_runs": 3, "confirm": 2, **knobs})
+    return SearchConfig(**{"iterations": (12, 8, 4), "candidates": 1000, "reference_runs": 3, "confirm": 2, **knobs})
 
 
 def search(log, settings=None):
@@ -26,7 +26,7 @@ def search(log, settings=None):
 
 
 def measure(trial, noise=0.002):
-    rng = np.random.default_rng([trial.seed, *np.round(trial.mixture.weights * 1e6).astype(int)])
+    rng = np.random.default_rng([trial.seed, *np.round(trial.mixture.weights * 1e6).astype(int).tolist()])
     loss = 1 + ((trial.mixture.weights - BEST) ** 2).sum() + noise * rng.standard_normal()
     return Result({"loss/bpb": loss}, tokens=10, seconds=0.1, flops=1e3)
 
@@ -75,19 +75,18 @@ def test_ask_gives_the_same_trials_until_they_are_told():
     assert found.ask(3) == first[1:4]
 
 
-@pytest.mark.parametrize("method", ["climb", "bayesian"])
-@pytest.mark.parametrize("killed_after", [0, 1, 7, 15, 16, 22, 27, 29])
-def test_a_search_killed_anywhere_goes_on_as_if_nothing_had_happened(killed_after, method):
+CUTS = [("climb", n) for n in (0, 1, 15, 16, 22, 27, 29)] + [("bayesian", n) for n in (16, 27)]
+
+
+@pytest.mark.parametrize(("method", "killed_after"), CUTS)
+def test_a_search_killed_anywhere_goes_on_as_if_nothing_had_happened(method, killed_after):
     settings = config(method=method)
     undisturbed = drive(search([], settings))
     log = []
     drive(search(log, settings), at_most=killed_after)
     resumed = drive(search(json.loads(json.dumps(log)), settings))
-    assert resumed.trials == undisturbed.trials or all(
-        a.id == b.id and np.array_equal(a.mixture.weights, b.mixture.weights) and a.result == b.result
-        for a, b in zip(resumed.trials, undisturbed.trials, strict=True)
-    )
-    np.testing.assert_array_equal(resumed.choice.mixture.weights, undisturbed.choice.mixture.weights)
+    assert resumed.trials == undisturbed.trials
+    assert resumed.choice == undisturbed.choice
 
 
 def test_stopping_after_an_iteration_asks_nothing_of_the_next():

@@ -138,13 +138,12 @@ def _sum_by_cluster(counts: Any, clusters: npt.NDArray[np.integer[Any]], n_clust
 
 
 def _class_tf_idf(counts: Any) -> Any:
-    """Sparse counts (n_clusters, v) to sparse weights of the same shape."""
+    """Sparse counts (n_clusters, v) to weights that order each cluster's words: not divided by the cluster's size."""
     from scipy.sparse import diags
-    from sklearn.preprocessing import normalize
 
     frequency = np.asarray(counts.sum(axis=0)).ravel()
     per_cluster = frequency.sum() / np.count_nonzero(counts.getnnz(axis=1))
-    return (normalize(counts, norm="l1") @ diags(np.log1p(per_cluster / frequency))).tocsr()
+    return (counts @ diags(np.log1p(per_cluster / frequency))).tocsr()
 
 
 def _best(words: list[str], indices: Ids, weights: npt.NDArray[np.float64], top: int) -> tuple[str, ...]:

@@ -149,7 +149,8 @@ def corpus_parts(
 
     Given the state after a part and the digests of all parts so far, the next parts are those of an undisturbed run.
     Only the last state is ``finished``; its part is empty only when no document at all was accepted. A kept column is
-    float64 when its first value is a number, else string. Memory: one part, and 8 bytes per document.
+    float64 when its first value is a number, else string (parts before its first value: float64, all null).
+    Memory: one part, and 8 bytes per document.
     Raises ClimbError for a fault of a file; a fault of a document is counted in the state.
     """
     state = CorpusState() if state is None else state
@@ -448,7 +449,7 @@ def _text_rows(given: _Input, config: CorpusConfig, skip: int) -> Iterator[Row]:
 def _parquet_rows(given: _Input, config: CorpusConfig, skip: int) -> Iterator[Row]:
     number = skip
     try:
-        with pq.ParquetFile(given.path, buffer_size=1 << 20, page_checksum_verification=True) as file:
+        with pq.ParquetFile(given.path, buffer_size=1 << 20, pre_buffer=False, page_checksum_verification=True) as file:
             _require(given, config, file.schema_arrow.names)
             groups, number = _groups_behind(file.metadata, skip)
             columns = list(dict.fromkeys(given.columns))
@@ -518,26 +519,34 @@ def _decoder(tokenizer: str) -> Callable[[Any], Any]:
     """Token ids -> UTF-8 bytes or text. KeyError, TypeError or OverflowError for what are not ids of it."""
     if tokenizer == "gpt2":
         return _gpt2_decoder()
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
-
     try:
-        local = Path(tokenizer).expanduser()
-        if local.is_file():
-            loaded = PreTrainedTokenizerFast(tokenizer_file=str(local))
-        else:
-            loaded = AutoTokenizer.from_pretrained(str(local) if local.is_dir() else tokenizer)
-    except Exception as error:  # each kind of tokenizer file fails in its own way
+        loaded_decode, size = _load_tokenizer(tokenizer)
+    except Exception as error:  # each kind of tokenizer fails in its own way
         raise ClimbError(
             f"corpus.tokenizer {tokenizer!r} cannot be loaded ({type(error).__name__}: {error}); "
             "give 'gpt2', the id of a tokenizer on the hub, or the path of one"
         ) from error
 
     def decode(ids: Any) -> Any:
-        if ids and not 0 <= min(ids) <= max(ids) < len(loaded):
+        if ids and not 0 <= min(ids) <= max(ids) < size:
             raise KeyError("no such token")
-        return loaded.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return loaded_decode(ids)
 
     return decode
+
+
+def _load_tokenizer(tokenizer: str) -> tuple[Callable[[Any], str], int]:
+    """How a tokenizer decodes, and the size of its vocabulary."""
+    local = Path(tokenizer).expanduser()
+    if local.is_file():
+        from tokenizers import Tokenizer
+
+        fast = Tokenizer.from_file(str(local))
+        return partial(fast.decode, skip_special_tokens=True), fast.get_vocab_size()
+    from transformers import AutoTokenizer
+
+    loaded = AutoTokenizer.from_pretrained(str(local) if local.is_dir() else tokenizer)
+    return partial(loaded.decode, skip_special_tokens=True, clean_up_tokenization_spaces=False), len(loaded)
 
 
 def _gpt2_decoder() -> Callable[[Any], bytes]:
@@ -664,7 +673,7 @@ class _Part:
         self._chars += len(document.text)
 
     def table(self, kinds: dict[str, str]) -> pa.Table:
-        """All of it. A kept column without a value so far is text from here on: ``kinds`` learns that."""
+        """All of it. A kept column that had no value so far is taken for numbers."""
         documents = self._documents
         columns = {
             "id": pa.array(range(self._first, self._first + len(documents)), pa.int64()),
@@ -673,7 +682,7 @@ class _Part:
             "digest": pa.array([d.digest for d in documents], pa.uint64()),
         }
         for index, name in enumerate(self._config.keep_columns):
-            kind = pa.float64() if kinds.setdefault(name, "text") == "number" else pa.string()
+            kind = pa.float64() if kinds.get(name, "number") == "number" else pa.string()
             columns[name] = pa.array([d.kept[index] for d in documents], kind)
         return pa.table(columns)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -135,11 +135,12 @@ def _nothing_left(sizes: Ids, means: FloatArray, metrics: Sequence[str], config:
 def _merge(centroids: Vectors, config: DomainsConfig) -> tuple[FloatArray, Ids, tuple[float, float]]:
     """Linkage, (leaves,) labels and the distances on both sides of the cut."""
     from scipy.cluster.hierarchy import cut_tree, linkage
+    from scipy.spatial.distance import pdist
 
     leaves = len(centroids)
     if leaves < 2:
         return np.empty((0, 4)), np.zeros(leaves, dtype=np.int64), (0.0, np.inf)
-    tree: FloatArray = linkage(centroids.astype(np.float64), method="ward")
+    tree: FloatArray = linkage(pdist(centroids.astype(np.float64)), method="ward")
     heights = tree[:, 2]
     merges = max(leaves - config.n_domains, 0)
     if not config.n_domains:
@@ -179,12 +180,13 @@ def _word_weights(members: Ids, sizes: Ids, keywords: Sequence[Sequence[str]]) -
 
 
 def _telling(groups: Sequence[dict[str, float]]) -> list[list[str]]:
-    """The words of each group, best first: weight in the group times the group's share of the word."""
-    total: dict[str, float] = defaultdict(float)
-    for weights in groups:
-        for word, weight in weights.items():
-            total[word] += weight
-    return [sorted(weights, key=lambda word: (-(weights[word] ** 2) / (total[word] or 1), word)) for weights in groups]
+    """The words of each group, best first: weight in the group, less the more other groups have the word too."""
+    spread = Counter(word for weights in groups for word in weights)
+
+    def telling(word: str, weights: dict[str, float]) -> float:
+        return weights[word] * (1 - (spread[word] - 1) / len(groups))
+
+    return [sorted(weights, key=lambda word: (-telling(word, weights), word)) for weights in groups]
 
 
 def _unused(words: Sequence[str], taken: Sequence[str]) -> str:

@@ -12,7 +12,8 @@ def top_n(predictor: Predictor, pool: FloatArray, n: int, top: int, rng: np.rand
     """``n`` at random from the ``top`` best predicted of a pool (c, m), as in the paper (arXiv 2504.13161, section 3.2)."""
     mean, _ = predictor.predict(pool)
     best = np.argsort(-mean, kind="stable")[:top]
-    return pool[rng.choice(best, size=min(n, len(best)), replace=False)]
+    drawn: FloatArray = pool[rng.choice(best, size=min(n, len(best)), replace=False)]
+    return drawn
 
 
 def expected_improvement(mean: FloatArray, sd: FloatArray, best: float) -> FloatArray:

@@ -7,6 +7,7 @@ the optimiser steps stacked tensors elementwise: the proxies never mix, so a sta
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,8 +39,11 @@ SIZES: dict[str, dict[str, int]] = {
 Llama-2's 32,000 tokens. 1m, 10m and 30m count no embeddings, since those depend on the corpus's vocabulary."""
 
 LAYER = ("attention_norm", "qkv", "attention_out", "mlp_norm", "gate_up", "down")
+MATRICES = ("qkv", "attention_out", "gate_up", "down")
 CHUNK = {"cpu": (2**19, 32), "cuda": (2**28, 2048), "mps": (2**26, 512)}
 """Logits held at once (so that a CPU keeps them in its cache), and the fewest tokens a chunk may have."""
+CPU_STACK = 4  # as fast as 1 and faster than 16
+SMALLEST = float(np.finfo(np.float32).tiny)
 REPORT_EVERY = {"cpu": 1, "cuda": 20, "mps": 20}  # reading a loss stalls a GPU
 
 
@@ -99,8 +103,9 @@ class LlamaShape:
 
     def flops_per_token(self, t: int) -> float:
         """Forward and backward: 6 per weight of a matmul (the output embedding is one), and causal attention."""
-        looked_up = 0 if self.tie_embeddings else self.vocab * self.hidden
-        return 6.0 * (self.parameters - looked_up) + 6.0 * self.layers * self.hidden * t
+        head = self.vocab * self.hidden
+        layers = sum(math.prod(self.tensors[name]) for name in MATRICES)
+        return 6.0 * (layers + head + self.layers * self.hidden * t)
 
 
 @dataclass(frozen=True)
@@ -329,7 +334,8 @@ def hidden_states(stack: ProxyStack, ids: torch.Tensor, dtype: torch.dtype) -> t
     for attention_norm, qkv, attention_out, mlp_norm, gate_up, down in zip(*stacked, strict=True):
         mixed = _attend(shape, _linear(_norm(x, attention_norm, shape.norm_eps), qkv), t, rope)
         x = x + _linear(mixed, attention_out)
-        gate, up = _linear(_norm(x, mlp_norm, shape.norm_eps), gate_up).chunk(2, -1)
+        normed = _norm(x, mlp_norm, shape.norm_eps)
+        gate, up = (_linear(normed, half) for half in gate_up.chunk(2, 1))
         x = x + _linear(F.silu(gate) * up, down)
     return _norm(x, stack.parameters["norm"].to(dtype), shape.norm_eps)
 
@@ -348,12 +354,13 @@ def _norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
 
 
 def _rope(shape: LlamaShape, t: int, device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cosine and sine (t, 1, head / 2) of the rotary angles, computed in float32."""
+    """Cosine and signed sine of the rotary angles of all queries and keys, (t, (heads + kv_heads) * head)."""
     import torch
 
     steps = torch.arange(0, shape.head_size, 2, device=device, dtype=torch.float32) / shape.head_size
-    angles = torch.arange(t, device=device, dtype=torch.float32)[:, None, None] / shape.rope_theta**steps
-    return angles.cos().to(dtype), angles.sin().to(dtype)
+    angles = torch.arange(t, device=device, dtype=torch.float32)[:, None] / shape.rope_theta**steps
+    cos, sin, times = angles.cos(), angles.sin(), shape.heads + shape.kv_heads
+    return torch.cat((cos, cos), 1).repeat(1, times).to(dtype), torch.cat((-sin, sin), 1).repeat(1, times).to(dtype)
 
 
 def _attend(shape: LlamaShape, qkv: torch.Tensor, t: int, rope: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
@@ -367,13 +374,13 @@ def _attend(shape: LlamaShape, qkv: torch.Tensor, t: int, rope: tuple[torch.Tens
     p, n, _ = qkv.shape
     h, k, d = shape.heads, shape.kv_heads, shape.head_size
     cos, sin = rope
-    split = qkv.view(p * n // t, t, h + 2 * k, d).to(cos.dtype)
-    left, right = split[:, :, : h + k].chunk(2, -1)
-    turned = torch.cat((left * cos - right * sin, right * cos + left * sin), -1).transpose(1, 2)
-    query, key = turned[:, :h], turned[:, h:]
-    value = split[:, :, h + k :].transpose(1, 2)
+    rotary, value = torch.split(qkv.view(p * n // t, t, -1).to(cos.dtype), [(h + k) * d, k * d], -1)
+    swapped = torch.unflatten(rotary, -1, (h + k, d)).roll(d // 2, -1).flatten(-2)
+    rotary = torch.addcmul(rotary * cos, swapped, sin)
+    query, key = torch.split(torch.unflatten(rotary, -1, (h + k, d)).transpose(1, 2), [h, k], 1)
+    value = torch.unflatten(value, -1, (k, d)).transpose(1, 2)
     if h > k:
-        key, value = (x[:, :, None].expand(-1, -1, h // k, -1, -1).reshape(len(x), h, t, d) for x in (key, value))
+        key, value = (x[:, :, None].expand(-1, -1, h // k, -1, -1).flatten(1, 2) for x in (key, value))
     out = F.scaled_dot_product_attention(query, key, value, is_causal=True)
     return out.transpose(1, 2).reshape(p, n, h * d).to(qkv.dtype)
 
@@ -393,11 +400,12 @@ def cross_entropy(
     nats = torch.empty(p, n, device=hidden.device)
     d_hidden, d_head = torch.empty_like(hidden), torch.zeros_like(head)
     for rows, columns in _chunks(p, n, head.shape[1], hidden.device):
-        x, w, y = hidden[rows, columns], weight[rows], targets[rows, columns, None]
+        x, w, y = hidden[rows, columns], weight[rows], targets[rows, columns]
         error = torch.softmax(_linear(x, w), -1)
-        likelihood = error.gather(2, y).squeeze(2).float()
-        nats[rows, columns] = -likelihood.clamp_min(torch.finfo(torch.float32).tiny).log()
-        error.scatter_add_(2, y, error.new_full((), -1.0).expand(y.shape))
+        gold = torch.arange(y.numel(), device=y.device) * head.shape[1] + y.reshape(-1)
+        likelihood = error.view(-1)[gold]
+        nats[rows, columns] = -likelihood.view(y.shape).float().clamp_min(SMALLEST).log()
+        error.view(-1).index_copy_(0, gold, likelihood - 1)
         d_hidden[rows, columns] = torch.bmm(error, w)
         d_head[rows] += torch.bmm(error.transpose(1, 2), x)
     return nats.mean(1), d_hidden.div_(n), d_head.div_(n)
@@ -406,7 +414,7 @@ def cross_entropy(
 def _chunks(p: int, n: int, vocab: int, device: torch.device) -> Iterator[tuple[slice, slice]]:
     """Blocks of proxies and tokens. How the tokens fall into blocks does not depend on p."""
     logits, fewest = CHUNK[device.type]
-    tokens = min(n, max(fewest, logits // vocab))
+    tokens = max(1, min(n, max(fewest, logits // vocab)))
     proxies = max(1, logits // (tokens * vocab))
     for i in range(0, p, proxies):
         for j in range(0, n, tokens):
@@ -573,7 +581,7 @@ def loglikelihoods(
     sums, greedy = [], []
     with torch.no_grad():
         for tokens, mask in batches:
-            logp, top = _target_logp(stack, torch.from_numpy(np.asarray(tokens, np.int64)), mask, dtype)
+            logp, top = _target_logp(stack, torch.from_numpy(np.array(tokens, np.int64)), mask, dtype)
             sums.append(logp.double().sum(-1).cpu().numpy())
             greedy.append(top.all(-1).cpu().numpy())
     empty = np.zeros((len(stack), 0))
@@ -635,14 +643,17 @@ def compute_dtype(name: str, device: torch.device) -> torch.dtype:
 def choose_stack(shape: LlamaShape, device: torch.device, tokens_per_step: int, wanted: int) -> int:
     """How many of ``wanted`` proxies to train as one program; ``tokens_per_step`` is per proxy, batch by length.
 
-    A CPU is busy with one proxy, and its caches like few. A GPU takes what is estimated to fit in its free memory.
+    A CPU is busy with one proxy, so that few serve it best. Otherwise as many as are estimated to fit in memory.
     """
-    import torch
-
-    if device.type == "cpu":
-        return max(1, min(wanted, 4))
     weights = 22 * shape.parameters  # float32 weight, gradient and two moments; bfloat16 copy and its gradient; slack
     kept = 2 * shape.layers * (12 * shape.hidden + 6 * shape.ffn) + 20 * shape.hidden  # bytes per token for backward
-    chunk = 8 * CHUNK[device.type][0]
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 2**33
-    return max(1, min(wanted, int((0.8 * free - chunk) // (weights + kept * tokens_per_step))))
+    fit = (0.8 * _free_memory(device) - 8 * CHUNK[device.type][0]) // (weights + kept * tokens_per_step)
+    return max(1, min(wanted, int(fit), CPU_STACK if device.type == "cpu" else wanted))
+
+
+def _free_memory(device: torch.device) -> float:
+    import torch
+
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0])
+    return 0.5 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

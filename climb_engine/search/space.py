@@ -6,7 +6,7 @@ stays close to the natural one. Every mixture that leaves a ``MixtureSpace`` sat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -40,6 +40,9 @@ class MixtureSpace:
     def __post_init__(self) -> None:
         for name in ("share", "tokens", "prior", "lower", "upper"):
             self._freeze(name, _per_domain(name, getattr(self, name), len(self.domains)))
+        for name in ("share", "prior"):
+            if abs(getattr(self, name).sum() - 1) > ROUNDING:
+                raise ClimbError(f"{name} must sum to 1, it sums to {getattr(self, name).sum():.6g}")
         _check_bounds(self.domains, self.lower, self.upper, [""] * len(self.domains), [""] * len(self.domains))
         if (self.upper[self.share == 0] > 0).any():
             raise ClimbError("a domain without tokens cannot weigh anything; its upper bound must be 0")
@@ -63,7 +66,7 @@ class MixtureSpace:
         if not tokens.sum() > 0:
             raise ClimbError("there are no tokens to mix in any domain; keep more clusters, or add documents")
         for knob in ("prior", "min_weight", "max_weight"):
-            _check_names(f"search.{knob}", getattr(config, knob), domains)
+            _check_names(f"search.{knob}", getattr(config, knob), domains, limit=knob != "prior")
         share = tokens / tokens.sum()
         lower, floors = _lower_bounds(domains, config)
         upper, caps = _upper_bounds(domains, tokens, config)
@@ -130,9 +133,8 @@ class MixtureSpace:
         """
         rows = centres[rng.permutation(np.arange(n) % len(centres))]
         half = n // 2
-        return self.project(
-            self._tidied(np.vstack([_jittered(rows[:half], scale, rng), _transferred(rows[half:], scale, rng)]))
-        )
+        moved = np.vstack([_jittered(rows[:half], scale, rng), _transferred(rows[half:], scale, rng)])
+        return self.project(self._tidied(moved))
 
     def _freeze(self, name: str, values: FloatArray) -> None:
         values.setflags(write=False)
@@ -269,10 +271,12 @@ def _per_domain(name: str, values: FloatArray, m: int) -> FloatArray:
     return array
 
 
-def _check_names(knob: str, given: Iterable[str], domains: tuple[str, ...]) -> None:
+def _check_names(knob: str, given: Mapping[str, float], domains: tuple[str, ...], limit: bool) -> None:
     for name in given:
         if name not in domains:
             raise ClimbError(f"{knob}: no domain is called {name!r}{nearest(name, domains)}")
+        if limit and not 0 <= given[name] <= 1:
+            raise ClimbError(f"{knob}: {name} is {given[name]:g}; a weight lies between 0 and 1")
 
 
 def _prior(domains: tuple[str, ...], share: FloatArray, config: SearchConfig) -> FloatArray:

@@ -1,0 +1,32 @@
+"""The app's router: ``climb ui``, or ``streamlit run app/main.py``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from app.sidebar import sidebar
+
+PAGES = Path(__file__).resolve().parents[1] / "pages"
+
+st.set_page_config(page_title="CLIMB Studio", page_icon="⛰️", layout="wide")
+page = st.navigation(
+    [
+        st.Page(
+            PAGES / "overview.py", title="Overview", icon=":material/home:", default=True,
+            help="Where the run stands, what was found, and the next step.",
+        ),
+        st.Page(
+            PAGES / "jobs.py", title="Jobs", icon=":material/manufacturing:",
+            help="Everything that was started on this run: state, log, stop, resume.",
+        ),
+        st.Page(
+            PAGES / "new.py", title="New run", icon=":material/add:",
+            help="Open a corpus of your own, or the demo.",
+        ),
+    ],
+    position="top",
+)  # fmt: skip
+sidebar()
+page.run()

@@ -1,0 +1,85 @@
+"""Where a run stands: its one next step, and the honest verdict on what it found. Knows no Streamlit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.words import plural
+from climb_engine.config import SearchConfig
+from climb_engine.pipeline import Planned
+from climb_engine.search.loop import Outcome, Search
+
+ONE = ("search", "--iterations", "1")
+REST = ("Run all that is left", ("search",))
+
+
+@dataclass(frozen=True)
+class Step:
+    """What to do next: the button's words, what it means, and the job's arguments (None: export)."""
+
+    words: str
+    why: str
+    arguments: tuple[str, ...] | None
+    more: tuple[str, tuple[str, ...]] | None = None  # a second way: words and arguments
+
+
+def next_step(plan: Sequence[Planned], search: Search | None, config: SearchConfig) -> Step:
+    """The one thing to do next, as the stages and the search stand."""
+    waiting = [stage.stage for stage in plan if stage.state != "done"]
+    if waiting:
+        begun = len(waiting) < len(plan) or any(stage.state == "partial" for stage in plan)
+        words = f"Go on with the stages, from {waiting[0]}" if begun else "Run the stages"
+        return Step(words, f"Still to do: {', '.join(waiting)}. What is done is not done again.", ("run",))
+    if search is None or not search.trials:
+        return _iteration(1, config)
+    if search.finished:
+        return Step("Export the mixture", "The search is finished. Writes the weights as JSON, YAML and CSV.", None)
+    open_ = [trial for trial in search.open if trial.origin == "sampled"]
+    if open_:
+        why = f"Trains the {plural(len(open_), 'trial')} of iteration {search.iteration} that are still open."
+        return Step(f"Finish iteration {search.iteration}", why, ONE, REST)
+    if search.iteration < search.planned:
+        return _iteration(search.iteration + 1, config)
+    why = f"Chooses the mixture and trains it again with {plural(search.config.confirm, 'fresh seed')}."
+    return Step("Choose and confirm the mixture", why, ("search",))
+
+
+def verdict(outcome: Outcome) -> tuple[str, str, str]:
+    """("good", "unclear" or "bad"; headline; explanation) of the chosen or best mixture against natural."""
+    low, high = outcome.gain_interval
+    if outcome.chosen and math.isfinite(low):
+        runs = f"{len(outcome.confirmed)} paired runs with fresh seeds, 95 % interval {low:+.4f} to {high:+.4f}"
+        if low > 0:
+            return "good", f"Better than natural by {outcome.gain:+.4f}, beyond the noise", runs
+        if high < 0:
+            return "bad", f"Worse than natural by {outcome.gain:+.4f}, beyond the noise", runs
+        advice = "More trials, larger proxies or more confirming runs would tell."
+        return "unclear", f"Within the noise: {outcome.gain:+.4f} against natural", f"{runs}. {advice}"
+    if outcome.chosen and math.isfinite(outcome.gain):
+        why = "One pair of runs says nothing about the noise; raise search.confirm and search.reference_runs."
+        return "unclear", f"{outcome.gain:+.4f} against natural in a single paired run", why
+    if outcome.chosen:
+        return (
+            "unclear",
+            "Chosen, not yet confirmed",
+            "Its score is a prediction until it has been run with fresh seeds.",
+        )
+    if not (outcome.best and outcome.natural):
+        return "unclear", "Nothing to compare yet", "The natural mixture and at least one other must be measured."
+    lead = outcome.best_score - float(np.mean(outcome.natural))
+    known = math.isfinite(outcome.noise_sd)
+    noise = (
+        f"One run varies by {outcome.noise_sd:.4f} (sd) from seed to seed" if known else "The noise is not known yet"
+    )
+    flatters = "the best of many single runs flatters itself, so the search confirms its choice at the end"
+    return "unclear", f"Best so far: {lead:+.4f} against natural, one run", f"{noise}; {flatters}."
+
+
+def _iteration(step: int, config: SearchConfig) -> Step:
+    references = "" if step > 1 else f", and the natural mixture {config.reference_runs} times as the reference"
+    why = f"Trains {plural(config.iterations[step - 1], 'proxy model')}{references}."
+    return Step(f"Run iteration {step} of {len(config.iterations)}", why, ONE, REST)

@@ -1,0 +1,12 @@
+"""A new run."""
+
+import streamlit as st
+
+from app import newrun
+
+st.title("New run")
+left, right = st.columns([1, 2], gap="medium")
+with left:
+    newrun.demo_card()
+with right:
+    newrun.corpus_card()

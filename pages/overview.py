@@ -1,0 +1,42 @@
+"""Where the run stands, what was found, and the next step."""
+
+import streamlit as st
+
+from app import newrun, panels, session
+from app.settings import settings
+from app.steps import next_step
+from app.words import plain
+from climb_engine.pipeline import Run
+
+folder = session.workspace()
+if folder is None:
+    st.title("CLIMB Studio")
+    st.markdown(
+        "From a corpus to the mixture of its domains to pre-train on. There is no run yet: begin with one of these."
+    )
+    left, right = st.columns(2, gap="medium")
+    with left:
+        newrun.demo_card()
+    with right:
+        newrun.corpus_card()
+    st.stop()
+
+st.title(plain(folder.name))
+job = session.latest_job(folder)
+if not folder.config_path.exists():
+    st.caption("The run's settings appear when its corpus has been built. The job beside shows how far that is.")
+    st.stop()
+
+with session.explained():
+    run = Run(folder.folder)
+    plan = run.plan()
+    search = session.read_search(run)
+    panels.next_step(run, next_step(plan, search, run.config.search), job)
+    panels.exported(run)
+    panels.strip(run, plan, search, job)
+    panels.numbers(run)
+    weights, title = panels.best_mixture(search.outcome()) if search else (None, "")
+    if search and search.trials:
+        panels.found(search)
+    panels.domains(run, weights, title)
+    settings(run, search)

@@ -1,0 +1,196 @@
+"""The command line as a user meets it: what it prints and what it exits with."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import pytest
+
+from climb_engine import cli
+from climb_engine.config import RunConfig
+from climb_engine.pipeline import Run
+from tests.conftest import planted_documents, write_jsonl
+
+
+@pytest.fixture
+def climb(tmp_path, capsys):
+    """Run climb in this process; gives exit code, standard output and standard error."""
+
+    def run(*words, runs=tmp_path / "runs"):
+        capsys.readouterr()
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as left:
+            patch.setattr(sys, "argv", ["climb", "--runs", str(runs), *map(str, words)])
+            cli.main()
+        out, err = capsys.readouterr()
+        return left.value.code, out, err
+
+    return run
+
+
+@pytest.fixture
+def docs(tmp_path):
+    return write_jsonl(tmp_path / "docs.jsonl", planted_documents(per_topic=10, junk=3))
+
+
+def test_init_writes_a_config_that_loads_and_explains_itself(climb, docs, tmp_path):
+    code, out, _ = climb("init", "mine", docs, "--set", "clustering.n_clusters=12")
+    assert code == 0
+    assert "climb search mine" in out
+    text = (tmp_path / "runs/mine/config.toml").read_text()
+    assert "# Number of k-means clusters" in text
+    assert RunConfig.load(tmp_path / "runs/mine/config.toml").clustering.n_clusters == 12
+
+
+def test_a_run_is_not_overwritten(climb, docs):
+    assert climb("init", "mine", docs)[0] == 0
+    code, _, err = climb("init", "mine", docs)
+    assert code == 3
+    assert "exists already" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("init", "mine", "nowhere.jsonl"), "nowhere.jsonl"),
+        (("init", "../mine", "{docs}"), "cannot be a name"),
+        (("init", "mine", "{docs}", "--set", "clusterin.n_clusters=3"), "did you mean 'clustering'"),
+        (("init", "mine", "{docs}", "--set", "clustering.n_clusters=one"), "clustering.n_clusters"),
+        (("init", "mine", "{docs}", "--set", "clustering.n_clusters"), "section.key=value"),
+        (("status", "ghost"), "there is no run 'ghost'"),
+    ],
+)
+def test_what_a_user_can_mend_is_said_in_one_line_and_exits_with_3(climb, docs, words, message):
+    code, out, err = climb(*[word.format(docs=docs) for word in words])
+    assert code == 3
+    assert message in err
+    assert err.count("\n") == 1
+    assert out == ""
+
+
+@pytest.mark.parametrize("words", [("nonsense",), ("status",), ("search", "x", "--iterations", "many")])
+def test_wrong_usage_exits_with_2(climb, words):
+    code, _, err = climb(*words)
+    assert code == 2
+    assert "climb --help" in err
+
+
+def test_a_wrong_key_in_the_config_names_the_nearest(climb, docs, tmp_path):
+    climb("init", "mine", docs)
+    path = tmp_path / "runs/mine/config.toml"
+    path.write_text(path.read_text().replace("n_clusters =", "n_cluster ="))
+    code, _, err = climb("plan", "mine")
+    assert code == 3
+    assert "there is no knob clustering.n_cluster; did you mean 'n_clusters'?" in err
+
+
+def test_the_plan_of_a_new_run_says_that_nothing_has_run(climb, docs):
+    climb("init", "mine", docs)
+    code, out, _ = climb("plan", "mine", "--json")
+    assert code == 0
+    assert [(stage["state"], stage["why"]) for stage in json.loads(out)] == [("missing", "has not run yet")] * 7
+
+
+@pytest.mark.network
+def test_more_clusters_than_documents_is_said_with_both_numbers(climb, docs):
+    climb("init", "mine", docs, "--set", "clustering.n_clusters=500")
+    code, _, err = climb("run", "mine")
+    assert code == 3
+    assert "500" in err
+    assert "43" in err
+
+
+@pytest.mark.network
+def test_an_override_that_names_no_cluster_is_refused_and_loses_nothing(climb, own_run):
+    override = {"action": "prune", "cluster": 99}
+    own_run.configure(own_run.config.with_values({"domains.overrides": [override]}))
+    code, _, err = climb("run", "tiny", runs=own_run.workspace.folder.parent)
+    assert code == 3
+    assert "99" in err
+    assert own_run.artifact("clustering")
+
+
+@pytest.mark.network
+def test_status_tells_people_and_programs(climb, finished_run):
+    runs = finished_run.workspace.folder.parent
+    code, out, _ = climb("status", "tiny", runs=runs)
+    assert code == 0
+    for word in (
+        "corpus",
+        "done",
+        "Chosen mixture",
+        "natural mixture",
+        "95 % interval",
+        "noise",
+        finished_run.domains[0],
+    ):
+        assert word in out
+    values = json.loads(climb("status", "tiny", "--json", runs=runs)[1])
+    assert values["search"]["finished"]
+    assert len(values["search"]["trials"]) == 3 + 6 + 4 + 2
+    assert sum(values["search"]["chosen"].values()) == pytest.approx(1)
+
+
+@pytest.mark.network
+def test_a_search_can_be_stepped_iteration_by_iteration(climb, own_run):
+    runs = own_run.workspace.folder.parent
+    for log in (own_run.workspace.folder / "search").iterdir():
+        log.unlink()
+    assert climb("search", "tiny", "--iterations", 1, "--stack", 2, runs=runs)[0] == 0
+    search = own_run.open_search()
+    assert (search.iteration, search.finished) == (1, False)
+    code, _, err = climb("export", "tiny", runs=runs)
+    assert code == 3
+    assert "--trial" in err
+    assert climb("search", "tiny", runs=runs)[0] == 0
+    assert own_run.open_search().finished
+
+
+@pytest.mark.network
+def test_a_suggestion_is_checked_and_queued(climb, own_run, tmp_path):
+    runs, (first, second, *_) = own_run.workspace.folder.parent, own_run.domains
+    assert climb("suggest", "tiny", f"{first}=0.5", f"{second}=0.5", runs=runs)[0] == 0
+    assert own_run.open_search().open[0].origin == "suggested"
+    for words, message in (
+        ((f"{first}=0.5", f"{second}=0.6"), "sum to 1"),
+        ((f"{first}=0.5", "maths=0.5"), "no domain is called maths"),
+        ((f"{first}:0.5",), "domain=weight"),
+    ):
+        code, _, err = climb("suggest", "tiny", *words, runs=runs)
+        assert code == 3
+        assert message in err
+    (tmp_path / "w.json").write_text(json.dumps({second: 1.0}))
+    assert climb("suggest", "tiny", tmp_path / "w.json", runs=runs)[0] == 0
+
+
+@pytest.mark.network
+def test_an_export_holds_the_same_weights_in_every_format_with_provenance(climb, own_run):
+    import yaml
+
+    runs = own_run.workspace.folder.parent
+    code, out, _ = climb("export", "tiny", "--to", "again", runs=runs)
+    assert code == 0
+    files = {path.rsplit(".", 1)[1]: path for path in out.split()}
+    with open(files["json"]) as file:
+        as_json = json.load(file)
+    with open(files["yaml"]) as file:
+        as_yaml = yaml.safe_load(file)
+    with open(files["csv"]) as file:
+        rows = {row["domain"]: float(row["weight"]) for row in csv.DictReader(file)}
+    assert as_json == as_yaml
+    assert rows == as_json["weights"] == Run(own_run.workspace.folder).open_search().choice.mixture.as_dict()
+    for key in ("corpus", "embedding_model", "config_hash", "overrides", "iterations", "addresses"):
+        assert key in as_json["provenance"]
+    assert as_json["score"]["runs"] == 2
+    assert as_json["noise"]["sd"] >= 0
+
+
+def test_version_and_help_load_nothing_heavy():
+    code = "import sys; from climb_engine.cli import main; sys.argv = ['climb', {word!r}]\ntry: main()\nexcept SystemExit: pass\n"
+    check = "heavy = {'torch', 'pyarrow', 'pydantic', 'faiss', 'sklearn'} & set(sys.modules); assert not heavy, heavy"
+    for word in ("--version", "--help"):
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(word=word) + check], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout
