@@ -81,5 +81,7 @@ def verdict(outcome: Outcome) -> tuple[str, str, str]:
 
 def _iteration(step: int, config: SearchConfig) -> Step:
     references = "" if step > 1 else f", and the natural mixture {config.reference_runs} times as the reference"
-    why = f"Trains {plural(config.iterations[step - 1], 'proxy model')}{references}."
+    last = step == len(config.iterations)
+    then = f" Then chooses the mixture and confirms it with {plural(config.confirm, 'fresh seed')}." if last else ""
+    why = f"Trains {plural(config.iterations[step - 1], 'proxy model')}{references}.{then}"
     return Step(f"Run iteration {step} of {len(config.iterations)}", why, ONE, REST)

@@ -13,12 +13,7 @@ Writes ``benchmarks/results/predictors.json`` and prints Markdown tables of Spea
 from __future__ import annotations
 
 import argparse
-import datetime
 import itertools
-import json
-import os
-import platform
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -26,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.csv
+from record import save
 
 from climb_engine.search.predictor import NORMAL_80, Predictor, make_predictor, rank_correlation
 from climb_engine.types import FloatArray, Ids
@@ -131,15 +127,6 @@ def tables(rows: list[Row]) -> Iterator[str]:
         yield f"| {target} | {name} | {shown} |"
 
 
-def machine() -> str:
-    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}"
-
-
-def commit() -> str:
-    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    return done.stdout.strip()
-
-
 def main() -> None:
     root = Path(__file__).resolve().parent
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -147,7 +134,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=10, help="random training parts per size")
     parser.add_argument("--sizes", type=int, nargs="+", default=[32, 64, 112, 256], help="training trials")
     parser.add_argument("--predictors", nargs="+", default=list(PREDICTORS), help="those to compare")
-    parser.add_argument("--out", type=Path, default=root / "results/predictors.json")
+    parser.add_argument("--out", default="predictors", help="name of the file in benchmarks/results")
     parser.add_argument("--by-metric", action="store_true", help="add predictors that learn each loss by itself")
     options = parser.parse_args()
     names = options.predictors + ["gp" + BY_METRIC, "loglinear" + BY_METRIC] * options.by_metric
@@ -155,14 +142,7 @@ def main() -> None:
     tests = {scale: load(options.data, "test", scale) for scale in SCALES}
     train = load(options.data, "train", "1m")
     rows = list(measure(train, tests, options.sizes, options.draws, names))
-    report = {
-        "machine": machine(),
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "commit": commit(),
-        "rows": [asdict(row) for row in rows],
-    }
-    options.out.parent.mkdir(exist_ok=True)
-    options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    save(options.out, {"rows": [asdict(row) for row in rows]})
     print("\n".join(tables(rows)))
 
 

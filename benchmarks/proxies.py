@@ -122,13 +122,20 @@ def worker(threads: int) -> None:
 
 
 def process_rows(rounds: int) -> list[dict]:
-    """One process of two threads against two of one: the same work for each core."""
-    found: dict[str, list[dict]] = {"1 process, 2 threads": [], "2 processes, 1 thread": []}
+    """One process of two threads against two of one: the same work for each core, while others use the cores too."""
+    ways = {
+        "1 process, 2 threads": (1, 2, "active"),
+        "1 process, 2, passive": (1, 2, "passive"),  # a thread that waits sleeps instead of spinning
+        "2 processes, 1 thread": (2, 1, "active"),
+    }
+    found: dict[str, list[dict]] = {how: [] for how in ways}
     for _ in range(rounds):
-        for how, runs in found.items():
-            processes, threads = int(how[0]), int(how.split(", ")[1][0])
+        for how, (processes, threads, wait) in ways.items():
+            runs, environment = found[how], os.environ | {"OMP_WAIT_POLICY": wait}
             command = [sys.executable, __file__, "--worker", str(threads)]
-            children = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(processes)]
+            children = [
+                subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(processes)
+            ]
             parts = [json.loads(child.communicate()[0].splitlines()[-1]) for child in children]
             total = {"tokens": sum(part["tokens"] for part in parts), "cpu": sum(part["cpu"] for part in parts)}
             runs.append(total | {"wall": max(part["wall"] for part in parts)})

@@ -7,10 +7,7 @@
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import platform
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from record import save
 
 from climb_engine.config import DomainsConfig
 from climb_engine.curate.quality import RULES, HeuristicsScorer, explain
@@ -25,7 +23,6 @@ from climb_engine.types import METRICS
 
 DRAWS = 5
 Draw = tuple[pa.Table, np.ndarray, np.ndarray]  # documents, their sources, (n, 4) scores
-RESULTS = Path(__file__).parent / "results" / "quality.json"
 
 
 def main() -> None:
@@ -42,8 +39,7 @@ def main() -> None:
     if arguments.corpus is None:
         parser.error("which corpus? give a Parquet file with the columns text and source")
     report = measure(arguments.corpus, arguments.junk, arguments.per_source, arguments.seed)
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    save("quality", report)
     show(report)
 
 
@@ -62,9 +58,6 @@ def measure(corpus: Path, junk: str, per_source: int, seed: int) -> dict[str, An
     areas = [area(scores, sources != junk) for _, sources, scores in draws]
     sample, sources, scores = draws[0]
     return {
-        "machine": f"{platform.machine()}, Python {platform.python_version()}",
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "commit": commit(),
         "corpus": corpus.name,
         "documents": len(sources),
         "not_scored": int(np.isnan(scores).any(axis=1).sum()),
@@ -74,11 +67,6 @@ def measure(corpus: Path, junk: str, per_source: int, seed: int) -> dict[str, An
         "rows": [row(source, scores[sources == source]) for source in np.unique(sources)],
         "mistakes": mistakes(sample, sources, scores, junk),
     }
-
-
-def commit() -> str:
-    done = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
-    return done.stdout.strip()
 
 
 def draw(table: pa.Table, per_source: int, seed: int) -> Draw:

@@ -30,6 +30,10 @@ MAY_IMPORT = {
 INSIDE_SEARCH = {
     "loop": {"space", "predictor", "objective", "acquisition"},
     "acquisition": {"predictor"},
+    "trees": {"regression"},
+    "laws": {"regression"},
+    "gaussian": {"regression"},
+    "predictor": {"regression", "trees", "laws", "gaussian"},
     "proxy": {"sampling"},
 }
 

@@ -218,7 +218,13 @@ def step(at: float, done: float, stage: str = "proxies") -> dict:
 
 
 def test_the_time_left_is_told_from_the_latest_pass_only(tmp_path):
-    events = [step(0, 10), step(90, 100), step(100, 0), step(104, 20), step(108, 40)]  # 5 per second since it began anew
+    events = [
+        step(0, 10),
+        step(90, 100),
+        step(100, 0),
+        step(104, 20),
+        step(108, 40),
+    ]  # 5 per second since it began anew
     progress = job_with(tmp_path / "piers" / "jobs" / "a", events).progress[0]
     assert (progress.done, progress.total) == (40, 100)
     assert progress.eta == pytest.approx(60 / 5)

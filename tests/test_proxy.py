@@ -24,7 +24,7 @@ from climb_engine.search.proxy import (
     sequence_nats,
     train,
 )
-from climb_engine.search.sampling import SequencePlan, TokenBank, draw_sequences
+from climb_engine.search.sampling import SequencePlan, TokenBank, _domains, draw_sequences
 from climb_engine.types import ClimbError
 
 torch = pytest.importorskip("torch")
@@ -392,6 +392,10 @@ def test_what_a_proxy_reads_does_not_depend_on_the_others(raw, seeds):
         alone = draw_sequences(weights[proxy], available, 7, 5, seed)
         np.testing.assert_array_equal(alone.domain[0], together.domain[proxy])
         np.testing.assert_array_equal(alone.index[0], together.index[proxy])
+
+
+def test_a_point_on_an_edge_never_falls_to_a_domain_of_weight_zero():
+    assert _domains(np.array([0.0, 0.5, 0.0, 0.5, 0.0]), np.array([0.0, 0.5, 0.999])).tolist() == [1, 3, 3]
 
 
 def test_a_larger_weight_reads_a_superset():

@@ -1,0 +1,191 @@
+"""The Gaussian-process predictor: a stack of processes over transforms of the weights."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from climb_engine.search.regression import Posterior, Trials, chunks
+from climb_engine.types import FloatArray
+
+TRANSFORMS: Mapping[str, Callable[[FloatArray], FloatArray]] = {
+    "weights": lambda weights: weights,
+    "square root": np.sqrt,
+    "cube root": np.cbrt,
+    "log": lambda weights: np.log(weights + 1e-3),
+}
+LENGTH, LENGTH_SPREAD = np.log(3.0), 1.0  # prior of a log length scale, inputs scaled to a norm of about 1
+EFFORT = {"maxiter": 50, "ftol": 1e-5}  # of a marginal likelihood; more does not change predictions
+EXACT = 2000  # mixtures of a joint draw by Cholesky factor; more are drawn by random Fourier features
+FEATURES = 1024
+
+
+@dataclass(frozen=True)
+class _Process:
+    """One fitted Gaussian process over transformed, scaled weights."""
+
+    transform: Callable[[FloatArray], FloatArray]
+    centre: FloatArray
+    scale: float
+    model: Any  # GaussianProcessRegressor
+
+    def inputs(self, weights: FloatArray) -> FloatArray:
+        return np.asarray((self.transform(weights) - self.centre) / self.scale)
+
+    @property
+    def noise(self) -> float:
+        """Variance of one measurement."""
+        return float(self.model.kernel_.k2.noise_level)
+
+    def mean(self, weights: FloatArray) -> FloatArray:
+        return np.asarray(self.model.predict(self.inputs(weights)))
+
+    def predict(self, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Latent mean and variance, each (c,)."""
+        mean, sd = self.model.predict(self.inputs(weights), return_std=True)
+        return mean, np.maximum(sd**2 - self.noise, 0.0)  # scikit-learn counts the noise in
+
+    def left_out(self) -> tuple[FloatArray, FloatArray]:
+        """Mean and variance of each measurement under the process without it (Rasmussen & Williams 2006, 5.4.2)."""
+        from scipy.linalg import cho_solve
+
+        inverse = cho_solve((self.model.L_, True), np.eye(len(self.model.L_)))
+        variance = 1 / np.diag(inverse)
+        return self.model.y_train_ - self.model.alpha_ * variance, variance
+
+    def sample(self, weights: FloatArray, n: int, rng: np.random.Generator) -> FloatArray:
+        """Latent draws (n, c), exact for up to ``EXACT`` mixtures."""
+        if len(weights) > EXACT:
+            return self._pathwise(weights, n, rng)
+        mean, covariance = self.model.predict(self.inputs(weights), return_cov=True)
+        jitter = 1e-10 * self.model.kernel_.k1.k1.constant_value
+        root = np.linalg.cholesky(covariance + (jitter - self.noise) * np.eye(len(mean)))
+        return np.asarray(mean + rng.standard_normal((n, len(mean))) @ root.T)
+
+    def _pathwise(self, weights: FloatArray, n: int, rng: np.random.Generator) -> FloatArray:
+        """Matheron's rule: a prior draw from random Fourier features, corrected where trials were measured.
+
+        Linear in the mixtures where a Cholesky factor is cubic; the sd where trials are dense comes out a little large
+        (Wilson et al. 2020).
+        """
+        from scipy.linalg import cho_solve
+
+        kernel, known = self.model.kernel_.k1, self.model.X_train_
+        degrees = 2 * kernel.k2.nu  # the spectrum of a Matérn kernel is a Student t
+        heavy = np.sqrt(rng.chisquare(degrees, (1, FEATURES)) / degrees)
+        waves = rng.standard_normal((known.shape[1], FEATURES)) / heavy
+        waves = waves / np.reshape(kernel.k2.length_scale, (-1, 1))
+        phases, amplitude = rng.uniform(0, 2 * np.pi, FEATURES), np.sqrt(2 * kernel.k1.constant_value / FEATURES)
+        drawn = rng.standard_normal((FEATURES, n))
+
+        def prior(inputs: FloatArray) -> FloatArray:
+            return np.asarray(amplitude * np.cos(inputs @ waves + phases) @ drawn)
+
+        noise = np.sqrt(self.noise) * rng.standard_normal((len(known), n))
+        correction = cho_solve((self.model.L_, True), self.model.y_train_[:, None] - prior(known) - noise)
+        parts = [prior(inputs) + kernel(inputs, known) @ correction for inputs in map(self.inputs, chunks(weights))]
+        return np.concatenate(parts).T
+
+
+@dataclass(frozen=True)
+class _Stack:
+    """A mixture of Gaussian processes."""
+
+    members: tuple[_Process, ...]
+    shares: FloatArray  # (members,) sum to 1
+
+    @property
+    def noise_sd(self) -> float:
+        return float(np.sqrt(self.shares @ np.array([member.noise for member in self.members])))
+
+    def mean(self, weights: FloatArray) -> FloatArray:
+        return np.asarray(self.shares @ np.array([process.mean(weights) for process in self.members]))
+
+    def predict(self, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+        means, variances = (np.array(part) for part in zip(*(p.predict(weights) for p in self.members), strict=True))
+        mean = self.shares @ means
+        return mean, np.sqrt(self.shares @ (variances + (means - mean) ** 2))
+
+    def sample(self, weights: FloatArray, n: int, rng: np.random.Generator) -> FloatArray:
+        counts = rng.multinomial(n, self.shares)
+        drawn = [p.sample(weights, count, rng) for p, count in zip(self.members, counts, strict=True) if count]
+        return rng.permutation(np.concatenate(drawn))
+
+
+def gaussian_processes(trials: Trials, noise_sd: float | None) -> Posterior:
+    """A stack of Gaussian processes: each transform of the weights, with one length scale and with one per domain."""
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    noise = None if noise_sd is None or not trials.sd else max((noise_sd / trials.sd) ** 2, 1e-6)
+    with threadpool_limits(1):  # the matrices are small: threads cost more than they bring
+        members: list[_Process] = []
+        for transform in TRANSFORMS.values():
+            one = _fit_process(trials, transform, np.array([np.exp(LENGTH)]), noise)
+            length = one.model.kernel_.k1.k2.length_scale
+            each = _fit_process(trials, transform, np.full(trials.weights.shape[1], length), noise)
+            members += [one, each]
+        shares = _stacking(trials.scores, *zip(*(member.left_out() for member in members), strict=True))
+    used = shares > 0.01
+    return _Stack(tuple(m for m, use in zip(members, used, strict=True) if use), shares[used] / shares[used].sum())
+
+
+def _fit_process(
+    trials: Trials, transform: Callable[[FloatArray], FloatArray], lengths: FloatArray, noise: float | None
+) -> _Process:
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+
+    inputs = transform(trials.weights)
+    centre = inputs.mean(axis=0)
+    scale = float(np.sqrt(np.square(inputs - centre).sum(axis=1).mean())) or 1.0
+    length = lengths if len(lengths) > 1 else float(lengths[0])
+    kernel = ConstantKernel(1.0, (1e-2, 1e3)) * Matern(length, (1e-2, 1e3), nu=2.5)
+    kernel += WhiteKernel(0.05, (1e-5, 2.0)) if noise is None else WhiteKernel(noise, "fixed")
+    model = GaussianProcessRegressor(kernel, alpha=1e-8, optimizer=partial(_most_probable, count=len(lengths)))
+    with warnings.catch_warnings():  # a parameter at its bound is no trouble: the prior, not the bound, holds it
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit((inputs - centre) / scale, trials.scores)
+    return _Process(transform, centre, scale, model)
+
+
+def _most_probable(
+    objective: Callable[[FloatArray], tuple[float, FloatArray]], start: FloatArray, bounds: FloatArray, count: int
+) -> tuple[FloatArray, float]:
+    """Kernel parameters (logs: amplitude, ``count`` lengths, noise unless known) by likelihood times a weak prior.
+
+    Without the prior a length scale per domain overfits twenty domains with thirty trials.
+    """
+    from scipy.optimize import minimize
+
+    centre = np.r_[0.0, np.full(count, LENGTH), np.log(0.02)][: len(start)]
+    spread = np.r_[2.0, np.full(count, LENGTH_SPREAD), 2.0][: len(start)]
+
+    def penalised(theta: FloatArray) -> tuple[float, FloatArray]:
+        value, gradient = objective(theta)
+        far = (theta - centre) / spread
+        return value + 0.5 * float(far @ far), gradient + far / spread
+
+    found = minimize(penalised, start, jac=True, method="L-BFGS-B", bounds=bounds, options=EFFORT)
+    return found.x, float(found.fun)
+
+
+def _stacking(scores: FloatArray, means: tuple[FloatArray, ...], variances: tuple[FloatArray, ...]) -> FloatArray:
+    """Shares of the members (k,) that give the left-out scores the highest density (Yao et al. 2018), by EM.
+
+    One pseudo-trial for each member keeps a few lucky trials from choosing one alone.
+    """
+    mean, variance = np.array(means), np.array(variances)
+    densities = -0.5 * (np.log(2 * np.pi * variance) + (scores - mean) ** 2 / variance)  # (k, n), logs
+    likelihood = np.exp(densities - densities.max(axis=0))
+    shares = np.full(len(mean), 1 / len(mean))
+    for _ in range(300):
+        credit = shares[:, None] * likelihood
+        shares = (credit / credit.sum(axis=0)).sum(axis=1) + 1
+        shares /= shares.sum()
+    return shares

@@ -1,0 +1,472 @@
+"""Every page in every state of a run: with real runs, real jobs, and a real browser where there is one."""
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from climb_engine.config import RunConfig
+from climb_engine.jobs import Job, jobs
+from climb_engine.pipeline import Run
+from climb_engine.types import ClimbError
+from climb_engine.workspace import Workspace
+
+ROOT = Path(__file__).parents[1]
+PATIENCE = 90  # seconds
+HOSTILE = "<img src=x onerror=alert(1)> **bold** :red[red] $x$ [link](http://evil.example)"
+
+TOPICS = {
+    "sea": "ship harbour wave sailor tide anchor captain island storm net fish rope",
+    "kitchen": "flour butter oven recipe sugar bake onion salt pepper soup pan dinner",
+    "space": "planet orbit star galaxy telescope comet gravity moon rocket crater nebula sun",
+}
+SMALL = {
+    "corpus.source_column": "source",
+    "clustering.n_clusters": 6,
+    "domains.n_domains": 3,
+    "domains.thresholds": {},
+    "tokens.vocab_size": 300,
+    "tokens.heldout_tokens": 256,
+    "target.tasks": {},
+    "target.heldout": {"all": 1.0},
+    "proxy.layers": 1,
+    "proxy.hidden": 16,
+    "proxy.ffn": 32,
+    "proxy.heads": 2,
+    "proxy.kv_heads": 1,
+    "proxy.sequence_length": 32,
+    "proxy.batch_size": 4,
+    "proxy.trunk_tokens": 512,
+    "proxy.tokens": 512,
+    "search.iterations": [4, 3],
+    "search.reference_runs": 3,
+    "search.confirm": 2,
+    "search.candidates": 200,
+    "machine.device": "cpu",
+    "machine.threads": 1,
+}
+
+
+def documents() -> list[dict]:
+    """60 documents on three subjects, one twice, one empty, and twice one that would like to be markup."""
+    draw = random.Random(0)
+    rows = []
+    for i in range(60):
+        source, words = list(TOPICS.items())[i % 3]
+        seen = [" and the ".join(draw.sample(words.split(), 3)) for _ in range(8)]
+        rows.append({"source": source, "text": ". ".join(f"They saw the {three} there" for three in seen) + "."})
+    hostile = {"source": HOSTILE, "text": f"{HOSTILE} {seen}"}
+    return [*rows, rows[0], {"source": "sea", "text": ""}, hostile, hostile]
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory):
+    path = tmp_path_factory.mktemp("corpus") / "documents.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in documents()))
+    return path
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, corpus):
+    """A run from documents to an exported mixture; not to be changed."""
+    config = RunConfig().with_values({"corpus.inputs": [str(corpus)], **SMALL})
+    run = Run.create(tmp_path_factory.mktemp("finished") / "tiny", config)
+    run.search()
+    run.export()
+    return run.workspace.folder
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    """An empty runs folder for the app."""
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    monkeypatch.setenv("CLIMB_RUNS", str(folder))
+    return folder
+
+
+@pytest.fixture
+def tiny(runs, finished):
+    """A copy of the finished run that may be changed."""
+    return Path(shutil.copytree(finished, runs / "tiny"))
+
+
+def cut_log(run: Path, keep) -> None:
+    """Leave the search at an earlier point: the events up to the first that ``keep`` does not want."""
+    path = next(run.glob("search/*.jsonl"))
+    lines = path.read_text().splitlines(keepends=True)
+    end = next((i for i, line in enumerate(lines) if not keep(json.loads(line))), len(lines))
+    path.write_text("".join(lines[:end]))
+
+
+def shown(page: str = "overview") -> AppTest:
+    app = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=PATIENCE).run()
+    assert not app.exception
+    return app if page == "overview" else turned(app, page)
+
+
+def turned(app: AppTest, page: str) -> AppTest:
+    app.switch_page(str(ROOT / "pages" / f"{page}.py")).run()
+    assert not app.exception
+    return app
+
+
+def words(app: AppTest) -> str:
+    """Everything that is written on a page, without the backslashes that keep it plain."""
+    kinds = ("title", "subheader", "markdown", "caption", "error", "warning", "info", "success", "code")
+    found = [element for kind in kinds for element in getattr(app, kind)]
+    texts = [text for element in found for text in (getattr(element.proto, "title", ""), element.value)]
+    return re.sub(r"\\(?=[\W_])", "", "\n".join(texts))
+
+
+def pressed(app: AppTest, key: str) -> AppTest:
+    app.button(key=key).click().run()
+    assert not app.exception
+    return app
+
+
+def ended(run: Path) -> Job:
+    deadline = time.monotonic() + PATIENCE
+    while (job := jobs(Workspace(run))[0]).alive:
+        assert time.monotonic() < deadline, job.log_tail()
+        time.sleep(0.05)
+    return job
+
+
+# Without a run
+
+
+@pytest.mark.parametrize("page", ["overview", "jobs", "new"])
+def test_without_a_run_every_page_says_what_to_do(runs, page):
+    app = shown(page)
+    assert "run" in words(app)
+    assert not app.error
+    if page != "jobs":
+        assert {"demo", "look", "make"} <= {button.key for button in app.button}
+
+
+def test_a_new_run_shows_its_documents_before_anything_starts(runs, corpus):
+    app = shown("new")
+    assert app.button(key="make").disabled
+    app.text_input(key="new.name").set_value("mine")
+    app.text_area(key="new.inputs").set_value(str(corpus)).run()
+    app.text_input(key="new.corpus.source_column").set_value("source").run()
+    app = pressed(app, "look")
+    first = app.dataframe[0].value
+    assert len(first) == 20
+    assert set(first["source"]) == set(TOPICS)
+    assert not (runs / "mine").exists()
+    app = pressed(app, "make")
+    config = Run(runs / "mine").config
+    assert config.corpus.inputs == (str(corpus),)
+    assert config.corpus.source_column == "source"
+    assert config.corpus.max_documents == 0
+    assert app.title[0].value == "mine"
+    assert app.button(key="next").label == "Run the stages"
+
+
+def test_other_inputs_want_to_be_looked_at_again(runs, corpus):
+    app = shown("new")
+    app.text_area(key="new.inputs").set_value(str(corpus)).run()
+    app = pressed(app, "look")
+    assert not app.button(key="make").disabled
+    app.number_input(key="new.corpus.min_chars").set_value(5).run()
+    assert app.button(key="make").disabled
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs", "message"),
+    [
+        ("mine", "/no/such/file.jsonl", "/no/such/file.jsonl"),
+        ("../mine", None, "cannot be a name"),
+        ("", None, "cannot be a name"),
+    ],
+)
+def test_a_new_run_that_cannot_be_says_why(runs, corpus, name, inputs, message):
+    app = shown("new")
+    app.text_input(key="new.name").set_value(name)
+    app.text_area(key="new.inputs").set_value(inputs or str(corpus)).run()
+    app = pressed(app, "look")
+    if inputs is None:
+        app = pressed(app, "make")
+    assert message in words(app)
+    assert not list(runs.parent.rglob("config.toml"))
+
+
+# A run that has not begun, and one that fails
+
+
+def begun(runs: Path, corpus: Path, **knobs) -> Path:
+    run = Run.create(runs / "piers", RunConfig().with_values({"corpus.inputs": [str(corpus)], **knobs}))
+    return run.workspace.folder
+
+
+def test_a_job_that_failed_is_shown_with_its_next_step(runs, corpus):
+    run = begun(runs, corpus, **{"corpus.text_column": "body"})
+    app = pressed(shown(), "next")
+    assert ended(run).state == "failed"
+    app.run()
+    assert "body" in app.error[0].value.replace("\\", "")
+    assert app.button(key="card.resume").label == "Resume"
+    app = turned(app, "jobs")
+    assert app.dataframe[0].value["state"].tolist() == ["failed"]
+    assert "climb run piers" in words(app)
+    assert "no column" in words(app) or "body" in words(app)
+
+
+def test_inputs_that_are_gone_are_told(runs, corpus, tmp_path):
+    begun(runs, Path(shutil.copy(corpus, tmp_path / "gone.jsonl")))
+    (tmp_path / "gone.jsonl").unlink()
+    assert "gone.jsonl" in words(shown())
+
+
+def test_a_broken_config_is_told(runs, corpus):
+    run = begun(runs, corpus)
+    (run / "config.toml").write_text("[clustering]\nn_cluster = 5\n")
+    assert "did you mean 'n_clusters'" in words(shown())
+
+
+def test_a_run_that_is_deleted_under_the_page_is_told(runs, corpus):
+    run = begun(runs, corpus)
+    app = shown()
+    shutil.rmtree(run)
+    app.run()
+    assert not app.exception
+    assert "There is no run called piers" in words(app)
+
+
+def test_an_unknown_run_in_the_address_is_told_and_the_last_one_shown(runs, corpus):
+    begun(runs, corpus)
+    app = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=PATIENCE)
+    app.query_params["run"] = "../../etc"
+    app.run()
+    assert not app.exception
+    assert "There is no run called ../../etc" in words(app)
+    assert app.title[0].value == "piers"
+
+
+def test_the_address_picks_the_run(runs, corpus):
+    begun(runs, corpus)
+    Run.create(runs / "quays", RunConfig().with_values({"corpus.inputs": [str(corpus)]}))
+    for name in ("piers", "quays"):
+        app = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=PATIENCE)
+        app.query_params["run"] = name
+        assert app.run().title[0].value == name
+
+
+# A run half-way, and one that is finished
+
+
+@pytest.mark.network
+def test_a_run_whose_stages_are_half_done_goes_on_with_them(tiny):
+    for kind in ("domains", "tokens", "trunk"):
+        shutil.rmtree(next(tiny.glob(f"artifacts/{kind}-*")))
+    app = shown()
+    assert app.button(key="next").label == "Go on with the stages, from domains"
+    assert {metric.label for metric in app.metric} == {"Documents", "Rejected"}
+    pressed(app, "next")
+    assert ended(tiny).state == "done"
+    app.run()
+    assert {metric.label: metric.value for metric in app.metric}["Documents"] == "61"
+    assert app.button(key="next").label == "Export the mixture"
+
+
+@pytest.mark.network
+def test_the_search_is_steered_iteration_by_iteration(tiny):
+    next(tiny.glob("search/*.jsonl")).unlink()
+    app = shown()
+    assert app.button(key="next").label == "Run iteration 1 of 2"
+    assert "4 proxy models, and the natural mixture 3 times" in words(app)
+    pressed(app, "next")
+    assert ended(tiny).state == "done"
+    app.run()
+    assert app.button(key="next").label == "Run iteration 2 of 2"
+    assert "Best so far" in words(app)
+    pressed(app, "next")
+    assert ended(tiny).state == "done"
+    app.run()
+    assert app.button(key="next").label == "Export the mixture"
+
+
+@pytest.mark.network
+def test_an_interrupted_iteration_is_finished_and_no_further_one_begun(tiny):
+    cut_log(tiny, lambda event: event.get("trial", 0) < 5)  # of the natural three and the four of iteration 1
+    app = shown()
+    assert app.button(key="next").label == "Finish iteration 1"
+    pressed(app, "next")
+    assert ended(tiny).state == "done"
+    assert app.run().button(key="next").label == "Run iteration 2 of 2"
+
+
+@pytest.mark.network
+def test_looking_writes_nothing(tiny):
+    next(tiny.glob("search/*.jsonl")).unlink()
+    before = sorted(path for path in tiny.rglob("*"))
+    turned(shown(), "jobs")
+    assert sorted(path for path in tiny.rglob("*")) == before
+
+
+@pytest.mark.network
+def test_a_finished_run_shows_what_was_found_and_is_exported(tiny):
+    shutil.rmtree(tiny / "exports")
+    app = shown()
+    found = words(app)
+    assert "Chosen mixture" in found
+    assert "95 % interval" in found
+    assert "noise" in found
+    assert len(app.get("plotly_chart")) == 3
+    rejected, table = (frame.value for frame in app.dataframe)
+    assert sorted(rejected["reason"]) == ["duplicate", "duplicate", "empty"]
+    assert table["weight"].sum() == pytest.approx(100)
+    assert table["natural"].sum() == pytest.approx(100)
+    pressed(app, "next")
+    assert (tiny / "exports" / "mixture" / "mixture.json").exists()
+    assert "Exported" in words(app)
+
+
+@pytest.mark.network
+def test_a_changed_knob_says_what_it_would_run_again_and_is_applied_when_asked(tiny):
+    app = shown()
+    app.session_state["settings"] = True  # opened
+    app.run()
+    edition = next(widget.key for widget in app.number_input if widget.key.endswith(".n_domains"))
+    app.number_input(key=edition).set_value(2).run()
+    assert "domains runs again: domains.n_domains: 3 -> 2" in words(app)
+    assert "the search starts anew; its 12 trials stay on record" in words(app)
+    assert Run(tiny).config.domains.n_domains == 3
+    pressed(app, "apply")
+    assert Run(tiny).config.domains.n_domains == 2
+    assert app.button(key="next").label == "Go on with the stages, from domains"
+    assert "domains (domains.n_domains: 3 -> 2)" in words(app)
+
+
+@pytest.mark.network
+def test_text_of_documents_and_names_is_never_markup(tiny):
+    job = tiny / "jobs" / "20260101-000000-000000"
+    job.mkdir(parents=True)
+    (job / "spec.json").write_text(json.dumps({"arguments": ["run"], "started": 0}))
+    (job / "events.jsonl").write_text(json.dumps({"time": 1, "state": "failed", "error": HOSTILE}) + "\n")
+    app = shown()
+    assert HOSTILE in app.error[0].value.replace("\\", "")
+    assert any(HOSTILE in sample for sample in app.dataframe[0].value["sample"])
+    for kind in ("markdown", "caption", "error", "info", "success", "warning", "title", "subheader"):
+        for element in getattr(app, kind):
+            assert not re.search(r"(?<!\\)<img|(?<!\\)\*\*bold|(?<!\\):red\[", element.value)
+    assert not app.get("html")
+
+
+@pytest.mark.network
+def test_jobs_are_listed_with_their_logs(tiny):
+    pressed(shown(), "next")  # an export is no job
+    assert not jobs(Workspace(tiny))
+    shutil.rmtree(next(tiny.glob("artifacts/trunk-*")))
+    app = pressed(shown(), "next")
+    assert ended(tiny).state == "done"
+    app = turned(app, "jobs")
+    assert app.dataframe[0].value["command"].tolist() == ["climb run tiny"]
+    assert "trunk is done" in words(app)
+
+
+@pytest.mark.network
+def test_a_job_is_stopped_and_resumed_from_the_sidebar(tiny):
+    config = Run(tiny).config.with_values({"proxy.trunk_tokens": 3_000_000})
+    Run(tiny).configure(config)
+    app = pressed(shown(), "next")
+    assert app.button(key="next").disabled
+    pressed(app, "card.stop")
+    assert ended(tiny).state == "stopped"
+    app.run()
+    pressed(app, "card.resume")
+    assert [job.state for job in jobs(Workspace(tiny))] == ["running", "stopped"]
+    with pytest.raises(ClimbError):
+        jobs(Workspace(tiny))[1].resume()
+    jobs(Workspace(tiny))[0].stop()
+    ended(tiny)
+
+
+def test_the_words_say_what_they_mean():
+    from app.words import count, plain
+
+    assert [count(n) for n in (0, 9999, 12_345, 999_999, 1_234_567, 1.2e9)] == [
+        *("0", "9,999", "12.3 k", "1 M", "1.23 M", "1.2 B")
+    ]
+    assert plain("a_b*c\n<d>") == "a\\_b\\*c  \n\\<d\\>"
+
+
+# In a real browser
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture
+def server(tiny, tmp_path):
+    """The app as ``climb ui`` starts it: (address, its log)."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "climb_engine.cli", "--runs", str(tiny.parent), "ui", "--headless", "--port"]
+    log = tmp_path / "server.log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [*command, str(port)], cwd=tmp_path, stdout=file, stderr=file, start_new_session=True
+        )
+    address = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + PATIENCE
+    while not healthy(address):
+        assert process.poll() is None and time.monotonic() < deadline, log.read_text()
+        time.sleep(0.1)
+    yield address, log
+    os.killpg(process.pid, signal.SIGTERM)
+    process.wait()
+
+
+def healthy(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{address}/_stcore/health", timeout=1) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+@pytest.mark.browser
+@pytest.mark.network
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_in_a_browser_the_pages_load_and_no_request_leaves_the_machine(server):
+    playwright = pytest.importorskip("playwright.sync_api")
+    address, log = server
+    faults: list[str] = []
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.set_default_timeout(PATIENCE * 1000)
+        page.on("pageerror", lambda error: faults.append(f"page error: {error}"))
+        page.on("request", lambda request: faults.append(request.url) if leaves(request.url, address) else None)
+        page.on("dialog", lambda dialog: faults.append(f"dialog: {dialog.message}"))
+        page.goto(f"{address}/?run=tiny")
+        for text in ("Chosen mixture", "Score against natural", "Best so far", "Domains"):
+            page.get_by_role("heading", name=text).wait_for()
+        page.locator(".js-plotly-plot .xtick").first.wait_for()
+        assert page.locator("img[src='x']").count() == 0
+        page.get_by_role("link", name="Jobs").click()
+        page.get_by_role("heading", name="Jobs").wait_for()
+        assert "run=tiny" in page.url
+        page.get_by_role("link", name="New run").click()
+        page.get_by_role("button", name="Load the demo").wait_for()
+        browser.close()
+    assert not faults
+    assert "Traceback" not in log.read_text()
+
+
+def leaves(url: str, address: str) -> bool:
+    return not url.startswith((address, address.replace("http", "ws", 1), "data:", "blob:"))
