@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -64,7 +65,7 @@ def init(
     """Make a run: write its config.toml, each knob with its help."""
     from climb_engine.config import RunConfig
     from climb_engine.console import say
-    from climb_engine.curate.corpus import find_files
+    from climb_engine.curate.inputs import find_files
     from climb_engine.pipeline import Run
 
     values = {"corpus.inputs": [_absolute(source) for source in inputs], **_assignments(assign)}
@@ -180,8 +181,6 @@ def ui(
     headless: Annotated[bool, typer.Option(help="Do not open a browser.")] = False,
 ) -> None:
     """Open the app in the browser; it listens on this machine only."""
-    import os
-
     main_page = Path(__file__).parents[1] / "app" / "main.py"
     try:
         import streamlit  # noqa: F401
@@ -196,6 +195,7 @@ def ui(
 
 def main() -> NoReturn:
     """Run ``climb`` and turn what happens into an exit code."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads starve each other when cores are shared
     signal.signal(signal.SIGTERM, _interrupted)
     try:
         code = app(standalone_mode=False)

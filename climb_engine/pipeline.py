@@ -235,7 +235,7 @@ class Run:
         return identity
 
     def _sources(self, wanted: Mapping[str, Any]) -> Any:
-        from climb_engine.curate.corpus import fingerprint
+        from climb_engine.curate.inputs import fingerprint
 
         try:
             return fingerprint(self.config.corpus)

@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from climb_engine.config import CorpusConfig
-from climb_engine.curate import corpus
-from climb_engine.curate.corpus import CorpusState, SeenDigests, corpus_parts, find_files, fingerprint
+from climb_engine.curate import corpus, inputs
+from climb_engine.curate.corpus import CorpusState, SeenDigests, corpus_parts
+from climb_engine.curate.inputs import find_files, fingerprint
 from climb_engine.types import ClimbError, Rejection
 
 TEXTS = [
@@ -244,8 +245,8 @@ def test_gpt2_ranks_are_read_as_they_are_published(monkeypatch):
         def read(self, member):
             return {"whisper/assets/gpt2.tiktoken": ranks}[member]
 
-    monkeypatch.setattr(corpus, "package_files", lambda name: {"openai-whisper": Files()}[name])
-    assert corpus._gpt2_decoder()([*"äb".encode(), 50256]) == "äb".encode()
+    monkeypatch.setattr(inputs, "package_files", lambda name: {"openai-whisper": Files()}[name])
+    assert inputs._gpt2_decoder()([*"äb".encode(), 50256]) == "äb".encode()
 
 
 # Hugging Face data sets
@@ -634,7 +635,7 @@ def test_a_quote_left_open_is_refused_with_its_line(tmp_path):
 
 
 def test_a_line_without_end_is_refused_before_it_fills_the_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(corpus, "_LONGEST", 1000)
+    monkeypatch.setattr(inputs, "_LONGEST", 1000)
     path = jsonl(tmp_path / "d.jsonl", [{"text": "a"}, {"text": "x" * 2000}])
     assert "d.jsonl:2: a line of over 1000 bytes; is this JSON Lines?" in error_of(settings_for(path))
 
