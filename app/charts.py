@@ -50,15 +50,19 @@ def mixture_bars(domains: Sequence[str], weights: FloatArray, natural: FloatArra
     figure.add_bar(
         x=weights[order], y=rows, orientation="h", name="weight", hovertext=hover, hoverinfo="text",
         marker={"color": [domain_colour(int(i)) for i in order]}, showlegend=False,
-        text=[f"{weights[i]:.1%}" for i in order], textposition="outside", cliponaxis=False,
     )  # fmt: skip
     figure.add_scatter(
         x=natural[order], y=rows, mode="markers", name="natural share", hoverinfo="skip",
         marker={"symbol": "line-ns", "size": 15, "line": {"width": 2.5, "color": INK}},
     )  # fmt: skip
+    widest = float(max(weights.max(initial=0), natural.max(initial=0))) or 1.0
+    figure.add_scatter(
+        x=np.full(len(order), 1.14 * widest), y=rows, mode="text", text=[f"{weights[i]:.1%}" for i in order],
+        textposition="middle left", hoverinfo="skip", showlegend=False,
+    )  # fmt: skip
     _plain(figure, _ROW * len(order) + 60)
     figure.update_yaxes(tickvals=rows, ticktext=names, showgrid=False, range=[-0.6, len(order) - 0.4])
-    figure.update_xaxes(tickformat=".0%", rangemode="tozero")
+    figure.update_xaxes(tickformat=".0%", range=[0, 1.15 * widest], nticks=6)
     return figure
 
 

@@ -17,6 +17,9 @@ from pydantic.fields import FieldInfo
 
 from climb_engine.types import ClimbError
 
+_TALL = {"lines": 1, "table": 1, "rows": 2}
+_WORDS = {"n": "number of", "hf": "Hugging Face", "ffn": "FFN", "kv": "KV"}
+
 
 def widgets(section: BaseModel, key: str, only: Collection[str] = (), skip: Collection[str] = ()) -> dict[str, Any]:
     """Draw a widget for every knob of a section and return the values, ready for ``RunConfig.with_values``.
@@ -32,13 +35,20 @@ def widgets(section: BaseModel, key: str, only: Collection[str] = (), skip: Coll
     """
     fields = type(section).model_fields
     chosen = [name for name in fields if (not only or name in only) and name not in skip]
-    grid = st.grid(3, min_column_width=210, vertical_alignment="top", key=f"{key}.grid")
+    chosen.sort(key=lambda name: _TALL.get(kind_of(fields[name].annotation), 0))  # rows of equal height
+    grid = st.grid(3, min_column_width=160, vertical_alignment="top", key=f"{key}.grid")
     values = {}
     for name in chosen:
         kind = kind_of(fields[name].annotation)
         with grid.cell(column_span="all" if kind == "rows" else 1):
             values[name] = _widget(kind, name, fields[name], getattr(section, name), f"{key}.{name}")
     return values
+
+
+def title(name: str) -> str:
+    """A knob's name in words: n_domains is Number of domains."""
+    words = " ".join(_WORDS.get(word, word) for word in name.split("_"))
+    return words[:1].upper() + words[1:]
 
 
 def kind_of(annotation: Any) -> str:
@@ -97,7 +107,7 @@ def from_text(kind: str, text: str, name: str) -> Any:
 
 
 def _widget(kind: str, name: str, spec: FieldInfo, value: Any, key: str) -> Any:
-    text, help_ = name.replace("_", " ").capitalize(), spec.description
+    text, help_ = title(name), spec.description
     if kind == "flag":
         st.space("small")
         return st.toggle(text, value, key=key, help=help_)

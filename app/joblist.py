@@ -62,4 +62,5 @@ def _details(run: Workspace, job_id: str) -> None:
         if job.alive:
             progress_lines(job)
         st.markdown("**Log**")
-        st.code(job.log_tail(_LINES) or "(empty)", language=None, wrap_lines=True, height=360)
+        log = job.log_tail(_LINES) or "(empty)"
+        st.code(log, language=None, wrap_lines=True, height=360 if log.count("\n") > 15 else "content")

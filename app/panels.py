@@ -10,7 +10,7 @@ import numpy as np
 import streamlit as st
 
 from app import charts, session
-from app.steps import Step, verdict
+from app.steps import SEARCHED, Step, leader, verdict
 from app.words import count, plain, plural, when
 from climb_engine.console import seconds_text
 from climb_engine.jobs import Job, start
@@ -85,19 +85,19 @@ def numbers(run: Run) -> None:
     corpus, decided, tokens = (run.artifact(stage) for stage in ("corpus", "domains", "tokens"))
     if corpus is None:
         return
-    with st.grid(5, min_column_width=150, gap="xsmall", key="numbers"):
+    with st.grid(5, min_column_width=112, gap="xsmall", key="numbers"):
         rejected = sum(corpus.facts["rejected"].values())
         st.metric("Documents", count(corpus.facts["documents"]), border=True, height="stretch")
         st.metric("Rejected", count(rejected), border=True, help=_reasons(corpus.facts["rejected"]), height="stretch")
         if decided:
             facts = decided.facts
-            kept = f"{facts['kept_clusters']:,} / {facts['pruned_clusters']:,}"
-            words = f"{facts['pruned_documents']:,} documents lie in the pruned clusters."
-            st.metric("Clusters kept / pruned", kept, border=True, help=words, height="stretch")
+            kept = f"{facts['kept_clusters']:,} of {facts['kept_clusters'] + facts['pruned_clusters']:,}"
+            words = f"{facts['pruned_clusters']:,} are pruned, with {facts['pruned_documents']:,} documents."
+            st.metric("Clusters kept", kept, border=True, help=words, height="stretch")
             st.metric("Domains", len(facts["names"]), border=True, height="stretch")
         if tokens:
-            held = f"Beside {sum(tokens.facts['heldout']):,} that are held out and never trained on."
-            st.metric("Training tokens", count(sum(tokens.facts["train"])), border=True, help=held, height="stretch")
+            held = f"To train on, beside {sum(tokens.facts['heldout']):,} that are held out and never trained on."
+            st.metric("Tokens", count(sum(tokens.facts["train"])), border=True, help=held, height="stretch")
     if rejected:
         with st.expander(f"Rejected documents: {_reasons(corpus.facts['rejected'])}"):
             found = [example for some in corpus.facts["examples"].values() for example in some]
@@ -124,13 +124,13 @@ def domains(run: Run, mixture: FloatArray | None, title: str) -> None:
         table, hide_index=True, alt="Domains of this run", key="domains", height="content",
         column_config={
             "": st.column_config.ImageColumn(width=30),
-            "domain": st.column_config.TextColumn("Domain", width="medium"),
+            "domain": st.column_config.TextColumn("Domain", width=180),
             "clusters": st.column_config.NumberColumn("Clusters"),
             "documents": st.column_config.NumberColumn("Documents", format="localized"),
-            "tokens": st.column_config.NumberColumn("Training tokens", format="localized"),
-            "natural": st.column_config.NumberColumn("Natural share (%)", format="%.1f"),
-            "weight": st.column_config.NumberColumn(f"{title} (%)", format="%.1f"),
-            "ratio": st.column_config.NumberColumn("Weight / share", format="%.2f x"),
+            "tokens": st.column_config.NumberColumn("Tokens", format="localized", help="Without those held out."),
+            "natural": st.column_config.NumberColumn("Natural %", format="%.1f", help="Share of the tokens."),
+            "weight": st.column_config.NumberColumn("Weight %", format="%.1f", help=title),
+            "ratio": st.column_config.NumberColumn("Ratio", format="%.2f", help="Weight over natural share."),
         },
     )  # fmt: skip
 
@@ -138,20 +138,23 @@ def domains(run: Run, mixture: FloatArray | None, title: str) -> None:
 def found(search: Search) -> None:
     """The mixture, its score against natural with the noise, and how the search went."""
     outcome = search.outcome()
-    mixture, title = best_mixture(outcome)
+    mixture, title = best_mixture(search, outcome)
     if mixture is None:
-        st.caption(f"{plural(len(search.open), 'trial')} asked, none measured yet.")
+        measured = sum(trial.result is not None for trial in search.trials)
+        of_natural = f"{plural(measured, 'run')} of the natural mixture measured" if measured else "None measured yet"
+        st.caption(f"{plural(len(search.trials), 'trial')} asked. {of_natural}.")
         return
-    kind, headline, detail = verdict(outcome)
+    kind, headline, detail = verdict(search, outcome)
     {"good": st.success, "bad": st.warning, "unclear": st.info}[kind](detail, title=headline)
-    left, right = st.columns(2, gap="medium")
-    with left:
+    st.caption(plain(_what_is_scored(search, outcome)))
+    sides = st.grid(2, min_column_width=380, gap="medium", key="found")
+    with sides.cell():
         st.subheader(title, help="Bars: weight. Ticks: the domain's natural share of the tokens.")
         figure = charts.mixture_bars(search.space.domains, mixture, search.space.share)
         _draw(figure, "mixture", f"{title} beside the natural shares")
-    with right:
-        st.subheader("Score against natural", help=plain(f"{search.objective.describe()}. Line: the mean of the runs."))
-        _draw(charts.scores(_groups(outcome)), "scores", "Scores of the natural and the found mixture")
+    with sides.cell():
+        st.subheader("Score against natural", help="Points: single runs. Lines: their means.")
+        _draw(charts.scores(_groups(search, outcome)), "scores", "Scores of the natural and the found mixture")
         st.subheader("Best so far", help="Band: one standard deviation of a single run about natural's mean.")
         _draw(_curve(search, outcome), "curve", "Scores of the trials in order, and the best so far")
         failed = sum(trial.error is not None for trial in search.trials)
@@ -160,13 +163,19 @@ def found(search: Search) -> None:
             st.caption(plain(f"{plural(failed, 'trial')} failed, the first: {first}"))
 
 
-def best_mixture(outcome: Outcome) -> tuple[FloatArray | None, str]:
+def _what_is_scored(search: Search, outcome: Outcome) -> str:
+    noise = f"sd {outcome.noise_sd:.4f} from seed to seed" if math.isfinite(outcome.noise_sd) else "not known yet"
+    ratio = outcome.signal_to_noise
+    signal = f", signal to noise {ratio:.1f}" if math.isfinite(ratio) else ""
+    return f"Score: {search.objective.describe()}. Noise of one run: {noise}{signal}."
+
+
+def best_mixture(search: Search, outcome: Outcome) -> tuple[FloatArray | None, str]:
     """The chosen mixture (m,), or the best measured so far, and what to call it."""
     if outcome.chosen:
         return outcome.chosen.mixture.weights, "Chosen mixture"
-    if outcome.best:
-        return outcome.best.mixture.weights, f"Best so far (trial {outcome.best.id})"
-    return None, ""
+    best = leader(search)
+    return (best.mixture.weights, f"Best so far (trial {best.id})") if best else (None, "")
 
 
 def _do(run: Run, step: Step) -> None:
@@ -218,15 +227,16 @@ def _reasons(rejected: Mapping[str, int]) -> str:
     return ", ".join(f"{n:,} {reason}" for reason, n in rejected.items()) or "none"
 
 
-def _groups(outcome: Outcome) -> list[tuple[str, Sequence[float], str]]:
+def _groups(search: Search, outcome: Outcome) -> list[tuple[str, Sequence[float], str]]:
     natural = ("natural", outcome.natural, charts.INK)
     if outcome.chosen:
         return [("chosen", outcome.confirmed, charts.ACCENT), natural]
-    return [("best so far", [outcome.best_score], charts.ACCENT), natural]
+    best = leader(search)
+    return [("best so far", [search.score(best)] if best else [], charts.ACCENT), natural]
 
 
 def _curve(search: Search, outcome: Outcome) -> Any:
-    shown = [trial for trial in search.trials if trial.result and trial.origin in ("sampled", "suggested")]
+    shown = [trial for trial in search.trials if trial.result and trial.origin in SEARCHED]
     measured = np.array([search.score(trial) for trial in shown])
     natural = float(np.mean(outcome.natural)) if outcome.natural else math.nan
     iterations = [trial.iteration for trial in shown]

@@ -59,7 +59,7 @@ def explained() -> Iterator[None]:
 
 def show_error(message: str, title: str | None = None) -> None:
     """An error with its next step, as plain text."""
-    st.error(plain(message), title=title, icon=":material/error:")
+    st.error(plain(message), title=title)
 
 
 def read_search(run: Run) -> Search | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import forms, session
+from app.panels import rerun_reasons
 from app.words import plain
 from climb_engine.config import RunConfig
 from climb_engine.pipeline import Run
@@ -31,8 +32,7 @@ def settings(run: Run, search: Search | None) -> None:
 def _apply(run: Run, wanted: RunConfig, search: Search | None) -> None:
     changed = wanted != run.config
     if changed:
-        for line in _consequences(run, wanted, search):
-            st.markdown(f"- {plain(line)}")
+        st.markdown("\n".join(f"- {plain(line)}" for line in _consequences(run, wanted, search)))
     if st.button("Apply", key="apply", disabled=not changed, type="primary"):
         run.configure(wanted)
         st.rerun()
@@ -43,8 +43,8 @@ def _consequences(run: Run, wanted: RunConfig, search: Search | None) -> list[st
     then = Run(run.workspace.folder)
     then.config = wanted
     before = {stage.stage: stage.state for stage in run.plan()}
-    lines = [f"{now.stage} runs again: {now.why}" for now in then.plan()
-             if now.state != "done" and before[now.stage] == "done"]  # fmt: skip
+    again = rerun_reasons([now for now in then.plan() if before[now.stage] == "done"])
+    lines = [f"runs again: {'; '.join(again)}"] if again else []
     if search and search.trials and then.search_digest != run.search_digest:
         known = then.workspace.log(then.search_digest).path.exists()
         words = "goes on with the trials it had under these settings" if known else "starts anew"

@@ -122,4 +122,5 @@ def _words(progress: Progress) -> str:
     total = "" if progress.total is None else f" of {count(progress.total)}"
     eta = "" if progress.eta is None else f" · about {seconds_text(progress.eta)} left"
     loss = f" · loss {progress.facts['loss']:.3f}" if "loss" in progress.facts else ""
-    return plain(f"{progress.stage}: {count(progress.done)}{total} {progress.unit}{loss}{eta}")
+    note = f" · {progress.facts['note']}" if "note" in progress.facts else ""
+    return plain(f"{progress.stage}: {count(progress.done)}{total} {progress.unit}{note}{loss}{eta}")

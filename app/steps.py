@@ -12,8 +12,10 @@ from app.words import plural
 from climb_engine.config import SearchConfig
 from climb_engine.pipeline import Planned
 from climb_engine.search.loop import Outcome, Search
+from climb_engine.types import Trial
 
 ONE = ("search", "--iterations", "1")
+SEARCHED = ("sampled", "suggested")  # origins of the trials that the natural mixture is compared with
 REST = ("Run all that is left", ("search",))
 
 
@@ -48,7 +50,13 @@ def next_step(plan: Sequence[Planned], search: Search | None, config: SearchConf
     return Step("Choose and confirm the mixture", why, ("search",))
 
 
-def verdict(outcome: Outcome) -> tuple[str, str, str]:
+def leader(search: Search) -> Trial | None:
+    """The best measured of the trials that are not the natural mixture's own runs."""
+    others = [trial for trial in search.trials if trial.result and trial.origin in SEARCHED]
+    return max(others, key=search.score, default=None)
+
+
+def verdict(search: Search, outcome: Outcome) -> tuple[str, str, str]:
     """("good", "unclear" or "bad"; headline; explanation) of the chosen or best mixture against natural."""
     low, high = outcome.gain_interval
     if outcome.chosen and math.isfinite(low):
@@ -68,9 +76,10 @@ def verdict(outcome: Outcome) -> tuple[str, str, str]:
             "Chosen, not yet confirmed",
             "Its score is a prediction until it has been run with fresh seeds.",
         )
-    if not (outcome.best and outcome.natural):
+    best = leader(search)
+    if best is None or not outcome.natural:
         return "unclear", "Nothing to compare yet", "The natural mixture and at least one other must be measured."
-    lead = outcome.best_score - float(np.mean(outcome.natural))
+    lead = search.score(best) - float(np.mean(outcome.natural))
     known = math.isfinite(outcome.noise_sd)
     noise = (
         f"One run varies by {outcome.noise_sd:.4f} (sd) from seed to seed" if known else "The noise is not known yet"

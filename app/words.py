@@ -25,7 +25,10 @@ def count(value: float) -> str:
 
 def ago(moment: float, now: float | None = None) -> str:
     """How long ago a moment was, in seconds since the epoch."""
-    return f"{seconds_text(max(0.0, (time.time() if now is None else now) - moment))} ago"
+    seconds = (time.time() if now is None else now) - moment
+    if seconds < 3:
+        return "just now"
+    return f"{seconds:.0f} s ago" if seconds < 60 else f"{seconds_text(seconds)} ago"
 
 
 def when(moment: float) -> str:

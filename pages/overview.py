@@ -35,7 +35,7 @@ with session.explained():
     panels.exported(run)
     panels.strip(run, plan, search, job)
     panels.numbers(run)
-    weights, title = panels.best_mixture(search.outcome()) if search else (None, "")
+    weights, title = panels.best_mixture(search, search.outcome()) if search else (None, "")
     if search and search.trials:
         panels.found(search)
     panels.domains(run, weights, title)

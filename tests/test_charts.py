@@ -44,11 +44,12 @@ def test_a_domain_has_one_colour_and_pruned_is_grey():
 
 def test_the_heaviest_domain_is_on_top_in_its_own_colour():
     figure = charts.mixture_bars(DOMAINS, WEIGHTS, NATURAL)
-    bars, ticks = figure.data
+    bars, ticks, numbers = figure.data
     assert list(bars.x) == [0.1, 0.15, 0.25, 0.5]  # plotly draws from below
     assert list(ticks.x) == [0.4, 0.4, 0.0, 0.2]
     assert list(bars.marker.color) == [charts.domain_colour(i) for i in (0, 2, 3, 1)]
     assert list(figure.layout.yaxis.ticktext)[-1] == "sport"
+    assert list(numbers.text) == ["10.0%", "15.0%", "25.0%", "50.0%"]
 
 
 def test_a_domain_without_natural_share_has_no_ratio():

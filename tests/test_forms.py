@@ -68,8 +68,8 @@ def test_an_untouched_form_gives_back_what_it_was_given(section, config):
 
 def test_every_knob_has_a_widget_with_its_help():
     app = drawn("search", RunConfig())
-    shown = {widget.key.removeprefix("form."): widget.help for kind in ("number_input", "text_input", "text_area",
-             "selectbox") for widget in getattr(app, kind)}  # fmt: skip
+    kinds = ("number_input", "text_input", "text_area", "selectbox", "toggle", "multiselect")
+    shown = {widget.key.removeprefix("form."): widget.help for kind in kinds for widget in getattr(app, kind)}
     assert shown == {name: spec.description for name, spec in SearchConfig.model_fields.items()}
 
 

@@ -148,7 +148,8 @@ def ended(run: Path) -> Job:
 
 
 @pytest.mark.parametrize("page", ["overview", "jobs", "new"])
-def test_without_a_run_every_page_says_what_to_do(runs, page):
+@pytest.mark.usefixtures("runs")
+def test_without_a_run_every_page_says_what_to_do(page):
     app = shown(page)
     assert "run" in words(app)
     assert not app.error
@@ -176,7 +177,8 @@ def test_a_new_run_shows_its_documents_before_anything_starts(runs, corpus):
     assert app.button(key="next").label == "Run the stages"
 
 
-def test_other_inputs_want_to_be_looked_at_again(runs, corpus):
+@pytest.mark.usefixtures("runs")
+def test_other_inputs_want_to_be_looked_at_again(corpus):
     app = shown("new")
     app.text_area(key="new.inputs").set_value(str(corpus)).run()
     app = pressed(app, "look")
@@ -235,6 +237,19 @@ def test_a_broken_config_is_told(runs, corpus):
     run = begun(runs, corpus)
     (run / "config.toml").write_text("[clustering]\nn_cluster = 5\n")
     assert "did you mean 'n_clusters'" in words(shown())
+
+
+def test_a_demo_whose_corpus_is_not_built_yet_is_there_with_its_job(runs):
+    job = runs / "demo" / "jobs" / "20260101-000000-000000"
+    job.mkdir(parents=True)
+    (job / "spec.json").write_text(json.dumps({"arguments": ["demo"], "started": time.time()}))
+    told = {"time": time.time(), "stage": "demo corpus", "done": 5, "total": 9, "unit": "documents", "facts": {}}
+    (job / "events.jsonl").write_text(json.dumps(told) + "\n")
+    app = shown()
+    assert app.title[0].value == "demo"
+    assert "when its corpus has been built" in words(app)
+    assert "interrupted" in words(app)  # nobody holds its lock
+    assert app.button(key="card.resume")
 
 
 def test_a_run_that_is_deleted_under_the_page_is_told(runs, corpus):
@@ -300,6 +315,15 @@ def test_the_search_is_steered_iteration_by_iteration(tiny):
 
 
 @pytest.mark.network
+def test_while_only_the_natural_mixture_is_measured_it_is_not_compared_with_itself(tiny):
+    cut_log(tiny, lambda event: event.get("trial", 0) < 3)
+    app = shown()
+    assert "7 trials asked. 3 runs of the natural mixture measured." in words(app)
+    assert "Best so far" not in words(app)
+    assert not app.get("plotly_chart")
+
+
+@pytest.mark.network
 def test_an_interrupted_iteration_is_finished_and_no_further_one_begun(tiny):
     cut_log(tiny, lambda event: event.get("trial", 0) < 5)  # of the natural three and the four of iteration 1
     app = shown()
@@ -342,7 +366,7 @@ def test_a_changed_knob_says_what_it_would_run_again_and_is_applied_when_asked(t
     app.run()
     edition = next(widget.key for widget in app.number_input if widget.key.endswith(".n_domains"))
     app.number_input(key=edition).set_value(2).run()
-    assert "domains runs again: domains.n_domains: 3 -> 2" in words(app)
+    assert "runs again: domains (domains.n_domains: 3 -> 2); and what follows: tokens, trunk" in words(app)
     assert "the search starts anew; its 12 trials stay on record" in words(app)
     assert Run(tiny).config.domains.n_domains == 3
     pressed(app, "apply")
@@ -465,6 +489,30 @@ def test_in_a_browser_the_pages_load_and_no_request_leaves_the_machine(server):
         page.get_by_role("button", name="Load the demo").wait_for()
         browser.close()
     assert not faults
+    assert "Traceback" not in log.read_text()
+
+
+@pytest.mark.browser
+@pytest.mark.network
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_in_a_browser_a_job_is_watched_to_its_end_through_a_reload_and_from_two_tabs(tiny, server):
+    playwright = pytest.importorskip("playwright.sync_api")
+    address, log = server
+    next(tiny.glob("search/*.jsonl")).unlink()
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page, other = browser.new_page(), browser.new_page()
+        for tab in (page, other):
+            tab.set_default_timeout(PATIENCE * 1000)
+            tab.goto(f"{address}/?run=tiny")
+            tab.get_by_role("button", name="Run iteration 1 of 2").wait_for()
+        page.get_by_role("button", name="Run iteration 1 of 2").click()
+        other.get_by_role("button", name="Run iteration 1 of 2").click()
+        page.reload()
+        page.get_by_role("button", name="Run iteration 2 of 2").wait_for()  # nobody touches the page meanwhile
+        browser.close()
+    assert len(jobs(Workspace(tiny))) == 1
+    assert ended(tiny).state == "done"
     assert "Traceback" not in log.read_text()
 
 
