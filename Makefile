@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test check format ui clean
+.PHONY: setup demo test browser-test check format ui clean
 
 $(READY): requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -17,6 +17,9 @@ demo: $(READY)  ## Real text, real embedder, real proxies: from nothing to an ex
 
 test: check  ## Everything that this machine can test; says what it skipped
 	$(BIN)/pytest -n 2 -rs
+
+browser-test: $(READY)  ## The app in a real browser; needs Chromium on the path
+	$(BIN)/pytest -m browser -rs
 
 check: $(READY)
 	$(BIN)/ruff check .
