@@ -155,6 +155,53 @@ def suggest(
 
 
 @app.command()
+def ask(
+    name: Name,
+    out: Annotated[Path, typer.Option(help="Folder to write the trials into.", show_default=False)],
+    iterations: Annotated[int | None, typer.Option(help="Ask no further than this iteration.", min=1)] = None,
+) -> None:
+    """Write the trials that wait, to train their proxies elsewhere; 'climb tell' reads the results."""
+    with _reporting(name, None) as report:
+        opened = _open(name)
+        trials = opened.ask(out, iterations, report)
+    metrics = ",".join(opened.objective().metrics)
+    typer.echo(f"{len(trials)} trials wait, in {out}; give their results back as a CSV: trial,{metrics}")
+
+
+@app.command()
+def tell(
+    name: Name,
+    results: Annotated[Path, typer.Argument(help="CSV: trial and its metrics.", show_default=False)],
+) -> None:
+    """Read back what proxies trained elsewhere measured, by trial id; a file with a fault changes nothing."""
+    opened = _open(name)
+    told = opened.tell(results)
+    left = len(opened.open_search().open)
+    typer.echo(f"{len(told)} trials told, {left} still wait; 'climb ask {name}' gives what comes next")
+
+
+@app.command()
+def fit(
+    ratios: Annotated[Path, typer.Option(help="CSV: one row per model, its weights by domain.", show_default=False)],
+    metrics: Annotated[Path, typer.Option(help="CSV: the same rows, what each measured.", show_default=False)],
+    target: Annotated[list[str] | None, typer.Option(help="metric or metric=weight; may be repeated.")] = None,
+    tokens: Annotated[Path | None, typer.Option(help="JSON: domain to tokens, for the natural mixture.")] = None,
+    batch: Annotated[int, typer.Option(help="Mixtures to propose for training next.", min=1)] = 16,
+    assign: Annotated[list[str] | None, typer.Option("--set", help="A knob of [search]: search.key=value.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Fit a predictor to tables of mixtures and results, without a run: how good it is, the best, the next batch."""
+    from climb_engine import tables
+    from climb_engine.config import RunConfig
+    from climb_engine.summary import show_fit
+
+    config = RunConfig().with_values(_assignments(assign)).search
+    wanted = _weights([word if "=" in word else f"{word}=1" for word in target or ()])
+    available = _weights([str(tokens)]) if tokens else {}
+    show_fit(tables.fit(tables.read_table(ratios, metrics), wanted, config, available, batch), as_json)
+
+
+@app.command()
 def status(name: Name, as_json: Json = False) -> None:
     """Say how far a run is, and what was found."""
     from climb_engine.summary import show_status
@@ -165,14 +212,79 @@ def status(name: Name, as_json: Json = False) -> None:
 
 
 @app.command()
+def clusters(
+    name: Name,
+    sort: Annotated[str, typer.Option(help="Column to sort by: documents, quality, reason, ...")] = "cluster",
+    reverse: Annotated[bool, typer.Option("--reverse", help="The largest first.")] = False,
+    kept: Annotated[bool | None, typer.Option("--kept/--pruned", help="Only these.", show_default="both")] = None,
+    domain: Annotated[str | None, typer.Option(help="Only the clusters of this domain.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List what became of every cluster, and why."""
+    from climb_engine import browse
+
+    opened = _open(name)
+    browse.show_clusters(opened, browse.chosen(browse.clusters(opened), sort, reverse, kept, domain), as_json)
+
+
+@app.command()
+def cluster(
+    name: Name,
+    number: Annotated[int, typer.Argument(help="The cluster.", min=0, show_default=False)],
+    samples: Annotated[int, typer.Option(help="Documents of each kind.", min=0)] = 3,
+    as_json: Json = False,
+) -> None:
+    """Show one cluster: keywords, numbers, the decision, and central, random, borderline and worst documents."""
+    from climb_engine import browse
+
+    opened = _open(name)
+    browse.show_cluster(opened, browse.cluster(opened, number, samples), as_json)
+
+
+@app.command()
 def export(
     name: Name,
     trial: Annotated[int | None, typer.Option(help="This trial's mixture instead of the chosen one.")] = None,
     to: Annotated[str, typer.Option(help="Name of the export.")] = "mixture",
+    form: Annotated[
+        str, typer.Option("--format", help="Recipes too: all, or of megatron,streaming,hf,olmo,litgpt.")
+    ] = "",
+    paths: Annotated[
+        str | None, typer.Option(help="Where a domain's data are, in recipes: /data/{domain}/*.parquet.")
+    ] = None,
+    tokens: Annotated[str | None, typer.Option(help="Write a data set of this many tokens (10M, 2.5B).")] = None,
+    dataset: Annotated[
+        Path | None, typer.Option(help="Folder of that data set.", show_default="exports/TO-dataset")
+    ] = None,
+    clustered: Annotated[Path | None, typer.Option(help="Write all kept documents here, a folder per cluster.")] = None,
+    by: Annotated[str, typer.Option(help="With --clustered: cluster or domain.")] = "cluster",
+    contents: Annotated[str, typer.Option("--as", help="What of the documents: text, tokens or both.")] = "both",
+    layout: Annotated[
+        str, typer.Option(help="With --tokens: parquet, or as ClimbMix is published: climbmix, climbmix-parquet.")
+    ] = "parquet",
+    shard_tokens: Annotated[str, typer.Option(help="At most about this many tokens per file.")] = "25M",
+    max_repeats: Annotated[float, typer.Option(help="Read no domain more often than this.")] = 4.0,
+    seed: Annotated[int, typer.Option(help="Seed of the draw.", min=0)] = 0,
+    job: Job = None,
 ) -> None:
-    """Write the mixture as JSON, YAML and CSV, with where it comes from."""
-    folder = _open(name).export(trial, to)
-    typer.echo("\n".join(str(path) for path in sorted(folder.iterdir())))
+    """Write the mixture with where it comes from; on request recipes, a data set drawn by it, or all by cluster."""
+    from climb_engine import dataset as out
+
+    with _reporting(name, job) as report:
+        opened, size = _open(name), _count(shard_tokens)
+        if dataset and not tokens:
+            raise ClimbError("--dataset needs --tokens: how many tokens to draw, for example 10M")
+        if form or not (clustered or tokens):
+            frameworks = [word.strip() for word in form.split(",") if word.strip()]
+            folder = opened.export(trial, to, frameworks, paths, max_repeats)
+            typer.echo("\n".join(str(path) for path in sorted(folder.iterdir())))
+        if clustered:
+            options = out.ClusteredOptions(by, size, contents)  # type: ignore[arg-type]
+            typer.echo(opened.export_clustered(options, clustered, report))
+        if tokens:
+            mixed = out.MixedOptions(_count(tokens), max_repeats, size, contents, layout, seed)  # type: ignore[arg-type]
+            folder = dataset or opened.workspace.export_folder(f"{to}-dataset")
+            typer.echo(opened.export_dataset(mixed, folder, trial, report))
 
 
 @app.command()
@@ -289,6 +401,16 @@ def _value(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+
+
+def _count(text: str) -> int:
+    """A number of tokens as people write it: 500000, 10M, 2.5B."""
+    units = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
+    unit = units.get(text[-1:].upper(), 1)
+    try:
+        return round(float(text[: -1 if unit > 1 else None].replace(",", "").replace("_", "")) * unit)
+    except (ValueError, OverflowError) as error:
+        raise ClimbError(f"{text}: write a number of tokens as 500000, 10M or 2.5B") from error
 
 
 def _weights(words: list[str]) -> dict[str, float]:

@@ -82,10 +82,14 @@ class ClusteringConfig(Section):
     keywords: int = Field(10, ge=1, le=50, description="Keywords per cluster (class-based TF-IDF).")
 
 
+TOP_SCORE = 5.0
+"""The best score of every quality dimension; the worst is 0."""
+
+
 class QualityConfig(Section):
     """Documents to scores on the paper's four dimensions, 0 to 5."""
 
-    scorers: tuple[Literal["heuristics", "column"], ...] = Field(
+    scorers: tuple[Literal["heuristics", "column", "fasttext", "transformers", "ratings", "annotator"], ...] = Field(
         ("heuristics",),
         min_length=1,
         description="Where scores come from; of two that give a metric, the later one counts.",
@@ -94,12 +98,70 @@ class QualityConfig(Section):
         default_factory=dict,
         description="For the column scorer: metric = column of the corpus (see corpus.keep_columns).",
     )
+    fasttext: dict[str, str] = Field(
+        default_factory=dict,
+        description="For the fasttext scorer: metric = model file whose labels are numbers, such as NVIDIA's.",
+    )
+    transformers: dict[str, str] = Field(
+        default_factory=dict,
+        description="For the transformers scorer: metric = id or folder of a regression or sequence-classification "
+        "model, such as HuggingFaceFW/fineweb-edu-classifier for educational.",
+    )
+    max_tokens: int = Field(512, ge=8, description="For the transformers scorer: documents are cut to this.")
+    batch_size: int = Field(32, ge=1, description="For the transformers scorer: documents per batch.")
+    ratings: str = Field(
+        "", description="For the ratings scorer: CSV of your ratings, with the columns id, metric and rating (0 to 5)."
+    )
+    annotator_url: str = Field(
+        "",
+        description="For the annotator: base URL of an OpenAI-compatible endpoint, such as http://127.0.0.1:8000/v1.",
+    )
+    annotator_model: str = Field("", description="The model's name at the endpoint.")
+    annotator_key: str = Field(
+        "OPENAI_API_KEY",
+        pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$",
+        description="Environment variable that holds the API key; the key itself is never written down.",
+    )
+    annotator_answers: str = Field(
+        "", description="JSONL file that keeps every answer, so that none is paid for twice; outlives the run's stages."
+    )
+    annotator_rubric: str = Field("", description="Text file with a rubric of your own; empty: the built-in one.")
+    annotator_documents: int = Field(500, ge=20, description="Documents drawn at random and sent to the annotator.")
+    annotator_seed: int = Field(0, ge=0, description="Seed of that draw.")
+    annotator_chars: int = Field(6000, ge=100, description="Characters of a document that are sent.")
+    annotator_answer_tokens: int = Field(
+        200, ge=16, description="Longest answer (tokens); a model that thinks aloud needs more."
+    )
+    annotator_parallel: int = Field(4, ge=1, le=256, description="Requests under way at once.")
+    annotator_requests_per_minute: int = Field(0, ge=0, description="Rate limit; 0: none.")
+    annotator_price: float = Field(0.0, ge=0, description="Price of a million tokens, for the cost estimate.")
+    annotator_budget: float = Field(
+        0.0, ge=0, description="Do not start when the estimated cost is above this; 0: no limit."
+    )
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        if "column" in self.scorers and not self.columns:
-            raise ValueError("the column scorer needs columns: metric = column")
+        needed = {
+            "column": ("columns",),
+            "fasttext": ("fasttext",),
+            "transformers": ("transformers",),
+            "ratings": ("ratings",),
+            "annotator": ("annotator_url", "annotator_model", "annotator_answers"),
+        }
+        for scorer in self.scorers:
+            for knob in needed.get(scorer, ()):
+                if not getattr(self, knob):
+                    how = f"{knob}: metric = {_ONE_PER_METRIC[knob]}" if knob in _ONE_PER_METRIC else knob
+                    raise ValueError(f"the {scorer} scorer needs {how}")
+        for metric in (*self.fasttext, *self.transformers):
+            if metric not in METRICS:
+                raise ValueError(f"no metric is called {metric!r}{nearest(metric, METRICS)}")
+        if self.annotator_url and not self.annotator_url.startswith(("http://", "https://")):
+            raise ValueError("annotator_url must begin with http:// or https://")
         return self
+
+
+_ONE_PER_METRIC = {"columns": "column", "fasttext": "model file", "transformers": "model"}
 
 
 class Override(Section):
@@ -150,6 +212,25 @@ class DomainsConfig(Section):
         return self
 
 
+class ProjectionConfig(Section):
+    """Documents to a map: for looking at, no other stage needs it."""
+
+    method: Literal["umap", "tsne"] = Field("umap", description="UMAP, or t-SNE (slower: fit fewer documents).")
+    documents: int = Field(
+        100_000,
+        ge=8,
+        le=100_000,
+        description="Fitted on at most this many documents, drawn by cluster; every other one is placed by its nearest "
+        "fitted neighbours.",
+    )
+    neighbours: int = Field(
+        15, ge=2, le=200, description="Neighbours of a document that shape the map; t-SNE's perplexity is twice this."
+    )
+    min_distance: float = Field(0.1, ge=0, le=1, description="How close UMAP packs documents that are alike.")
+    place_neighbours: int = Field(4, ge=1, le=100, description="Fitted neighbours that place a document not fitted.")
+    seed: int = Field(0, ge=0, description="Seed of the sample and of the method.")
+
+
 class TokensConfig(Section):
     """Kept documents to token parts by domain."""
 
@@ -178,7 +259,8 @@ class TargetConfig(Section):
     items: int = Field(500, ge=1, description="Calibration items per task.")
     metric: Literal["bpb", "acc", "acc_norm"] = Field(
         "bpb",
-        description="Per task: bits per byte of the gold answer (the better signal for small proxies), or accuracy.",
+        description="Per task: bits per byte of the gold answer (the better signal for small proxies), or accuracy: "
+        "the gold choice is the likeliest, and where there is but one, every token of it is.",
     )
     heldout: dict[str, float] = Field(
         default_factory=dict,
@@ -187,9 +269,30 @@ class TargetConfig(Section):
     seed: int = Field(0, ge=0, description="Seed of the calibration/report split of the items.")
 
 
+PROXY_SIZES: dict[str, dict[str, int]] = {
+    "tiny": {"layers": 2, "hidden": 64, "ffn": 176, "heads": 4, "kv_heads": 2},
+    "1m": {"layers": 5, "hidden": 128, "ffn": 384, "heads": 4, "kv_heads": 2},
+    "10m": {"layers": 6, "hidden": 384, "ffn": 1024, "heads": 6, "kv_heads": 2},
+    "30m": {"layers": 10, "hidden": 512, "ffn": 1536, "heads": 8, "kv_heads": 2},
+    "62m": {"layers": 32, "hidden": 384, "ffn": 1024, "heads": 6, "kv_heads": 2},
+    "132m": {"layers": 32, "hidden": 576, "ffn": 1536, "heads": 9, "kv_heads": 3},
+    "350m": {"layers": 32, "hidden": 960, "ffn": 2560, "heads": 15, "kv_heads": 5},
+}
+"""Shapes by name. 62m and 350m are CLIMB's published proxies, 132m lies between them; these count tied embeddings of
+Llama-2's 32,000 tokens. 1m, 10m and 30m count no embeddings, since those depend on the corpus's vocabulary."""
+
+
 class ProxyConfig(Section):
     """The small Llama trained for each trial, and the trunk that all of them start from."""
 
+    size: Literal["custom", "tiny", "1m", "10m", "30m", "62m", "132m", "350m"] = Field(
+        "custom", description="Shape by name (parameters); custom: layers, hidden, ffn, heads and kv_heads as below."
+    )
+    start: str = Field(
+        "",
+        description="A Llama checkpoint (hub id, folder or GGUF file) that the trunk starts from, as in the paper. It "
+        "brings its shape, and tokens.tokenizer must be its own. Empty: random weights.",
+    )
     layers: int = Field(2, ge=1, description="Transformer layers.")
     hidden: int = Field(64, ge=8, description="Width of the residual stream.")
     ffn: int = Field(176, ge=8, description="Width of the SwiGLU feed-forward.")
@@ -219,6 +322,26 @@ class ProxyConfig(Section):
     gradient_clip: float = Field(1.0, gt=0, description="Each proxy's gradient norm is clipped to this.")
     seed: int = Field(0, ge=0, description="Seed of the initial weights and of the common random numbers.")
 
+    @property
+    def shape(self) -> dict[str, int]:
+        """Layers, widths and heads: those of ``size``, or with a size of 'custom' those given one by one."""
+        own = {name: getattr(self, name) for name in PROXY_SIZES["tiny"]}
+        return PROXY_SIZES.get(self.size, own)
+
+    @model_validator(mode="after")
+    def _one_shape(self) -> Self:
+        fields = type(self).model_fields
+        own = [name for name in PROXY_SIZES["tiny"] if getattr(self, name) != fields[name].default]
+        if self.start and (own or self.size != "custom"):
+            raise ValueError(
+                "the checkpoint of start decides the shape; leave out size, " + ", ".join(PROXY_SIZES["tiny"])
+            )
+        if own and self.size != "custom":
+            raise ValueError(
+                f"size = {self.size!r} decides the shape; leave out {', '.join(own)}, or set size = 'custom'"
+            )
+        return self
+
     @model_validator(mode="after")
     def _divides(self) -> Self:
         if self.hidden % self.heads or (self.hidden // self.heads) % 2:
@@ -231,12 +354,24 @@ class ProxyConfig(Section):
 class SearchConfig(Section):
     """Domains to a mixture: the CLIMB iterations."""
 
-    method: Literal["climb", "bayesian", "random"] = Field(
-        "climb",
-        description="'climb': the paper's loop; 'bayesian': Gaussian processes; 'random': draws from the prior only.",
+    method: Literal["bayesian", "climb", "regmix", "random"] = Field(
+        "bayesian",
+        description="'bayesian': Gaussian processes, the best measured; 'climb': the paper's loop; "
+        "'regmix': RegMix's single regression; 'random': the best of random draws.",
     )
+    predictor: Literal["default", "gp", "lightgbm", "regmix", "ridge", "loglinear", "extratrees", "auto"] = Field(
+        "default",
+        description="Mixture to score. 'default': the method's own (gp, lightgbm, regmix, gp); "
+        "'auto': chosen by cross-validation on the trials.",
+    )
+    by_metric: bool = Field(
+        True, description="With method 'bayesian': learn every metric of the score by itself, not only their sum."
+    )
+    folds: int = Field(5, ge=0, description="Cross-validate the predictor in this many parts at the end; 0: not.")
     iterations: tuple[int, ...] = Field(
-        (64, 32, 16), min_length=1, description="Trials per iteration; the paper's are 64, 32, 16."
+        (32, 16, 16, 16, 16, 16),
+        min_length=1,
+        description="Trials per iteration. With method 'climb' the paper's are 64, 32, 16; with 'regmix' it is one.",
     )
     prior: dict[str, float] = Field(
         default_factory=dict, description="Centre of the first mixtures, by domain; empty: share^prior_exponent."
@@ -262,6 +397,9 @@ class SearchConfig(Section):
         3, ge=0, description="Runs of the natural mixture with different seeds: the reference, and the noise."
     )
     confirm: int = Field(3, ge=0, description="At the end, re-run the chosen mixture with this many fresh seeds.")
+    confirm_best: int = Field(
+        1, ge=1, description="Re-run this many of the best mixtures so, and choose on all measurements."
+    )
     seed: int = Field(0, ge=0, description="Seed of all draws of the search.")
 
     @model_validator(mode="after")
@@ -287,6 +425,7 @@ class RunConfig(Section):
     clustering: ClusteringConfig = ClusteringConfig()
     quality: QualityConfig = QualityConfig()
     domains: DomainsConfig = DomainsConfig()
+    projection: ProjectionConfig = ProjectionConfig()
     tokens: TokensConfig = TokensConfig()
     target: TargetConfig = TargetConfig()
     proxy: ProxyConfig = ProxyConfig()

@@ -10,7 +10,7 @@ import importlib.metadata
 import json
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,8 @@ from climb_engine.types import ClimbError, Event, Mixture, Report, Trial, silent
 from climb_engine.workspace import Artifact, Workspace, digest_of, slug
 
 if TYPE_CHECKING:
+    from climb_engine.dataset import ClusteredOptions, MixedOptions
+    from climb_engine.kept import Artifacts
     from climb_engine.runners import Runner
     from climb_engine.search.loop import Search
     from climb_engine.search.objective import Objective
@@ -35,6 +37,8 @@ _LIBRARIES = (
     "tokenizers",
     "model2vec",
     "sentence-transformers",
+    "umap-learn",
+    "scikit-learn",
     "lightgbm",
 )
 
@@ -48,6 +52,25 @@ class Stage:
     needs: tuple[str, ...]
     knobs: Callable[[RunConfig], dict[str, Any]]
     version: int = 1
+    optional: bool = False  # made only when asked for by name
+    needs_with: Callable[[RunConfig], tuple[str, ...]] = lambda config: ()  # noqa: ARG005 - needs that a knob brings
+    sources: Callable[[RunConfig], Any] = lambda config: None  # noqa: ARG005 - fingerprint of files it reads elsewhere
+
+    def needs_of(self, config: RunConfig) -> tuple[str, ...]:
+        """All that it needs, as the config stands."""
+        return self.needs + self.needs_with(config)
+
+
+def _inputs(config: RunConfig) -> Any:
+    from climb_engine.curate.inputs import fingerprint
+
+    return fingerprint(config.corpus)
+
+
+def _scorer_files(config: RunConfig) -> Any:
+    from climb_engine.curate.quality import fingerprint
+
+    return fingerprint(config.quality)
 
 
 def _section(name: str) -> Callable[[RunConfig], dict[str, Any]]:
@@ -55,14 +78,24 @@ def _section(name: str) -> Callable[[RunConfig], dict[str, Any]]:
 
 
 STAGES = (
-    Stage("corpus", stages.corpus, (), _section("corpus")),
+    Stage("corpus", stages.corpus, (), _section("corpus"), sources=_inputs),
     Stage("embedding", stages.embedding, ("corpus",), _section("embedding")),
     Stage("clustering", stages.clustering, ("corpus", "embedding"), _section("clustering")),
-    Stage("quality", stages.quality, ("corpus",), _section("quality")),
+    Stage(
+        *("quality", stages.quality, ("corpus",), stages.quality_knobs),
+        needs_with=stages.quality_needs,
+        sources=_scorer_files,
+    ),
     Stage("domains", stages.domains, ("corpus", "clustering", "quality"), _section("domains")),
     Stage("tokens", stages.tokens, ("corpus", "clustering", "domains"), _section("tokens")),
     Stage("trunk", stages.trunk, ("domains", "tokens"), stages.trunk_knobs),
+    Stage(
+        "projection", stages.projection, ("corpus", "embedding", "clustering"), _section("projection"), optional=True
+    ),
 )
+_NO_MATTER = ("machine", "projection")  # sections that a mixture does not depend on
+TRUNK = "trunk"
+"""The last stage that the search needs."""
 _BY_NAME = {stage.name: stage for stage in STAGES}
 
 
@@ -74,6 +107,11 @@ class Planned:
     digest: str
     state: str  # "done", "partial" or "missing"
     why: str
+
+    @property
+    def optional(self) -> bool:
+        """Whether nothing needs it, so that it is made only when asked for by name."""
+        return _BY_NAME[self.stage].optional
 
 
 class Run:
@@ -105,15 +143,15 @@ class Run:
         """For every stage: its address, whether it is done, and if not, why it would run."""
         return tuple(self._planned(stage) for stage in STAGES)
 
-    def run(self, until: str = STAGES[-1].name, report: Report = silent) -> Artifact:
-        """Bring every stage up to ``until`` to be done, and return that one's artifact."""
+    def run(self, until: str = TRUNK, report: Report = silent) -> Artifact:
+        """Make ``until`` and what it needs, as far as that is still to be made, and return its artifact."""
         if until not in _BY_NAME:
             raise ClimbError(f"there is no stage {until!r}; the stages are {', '.join(_BY_NAME)}")
+        needed = _ancestors(until, self.config)
         for stage in STAGES:
-            artifact = self.artifact(stage.name) or self._make(stage, report)
-            if stage.name == until:
-                break
-        return artifact
+            if stage.name in needed and not self.artifact(stage.name):
+                self._make(stage, report)
+        return self.needed(until)
 
     def artifact(self, stage: str) -> Artifact | None:
         """The finished artifact of a stage as the config stands, or None."""
@@ -185,15 +223,76 @@ class Run:
         with self.workspace.log(self.search_digest).writing():
             return self.open_search().suggest(Mixture.from_dict(weights, self.domains))
 
+    def ask(self, folder: Path, iterations: int | None = None, report: Report = silent) -> tuple[Trial, ...]:
+        """Write the trials that wait into ``folder``, for proxies that are trained elsewhere."""
+        from climb_engine.external import write_trials
+
+        self.run("tokens", report)
+        with self.workspace.log(self.search_digest).writing():
+            search = self.open_search()
+            trials = search.ask(1_000_000, iterations)
+        write_trials(folder, trials, search.objective.metrics)
+        return trials
+
+    def tell(self, path: Path) -> tuple[Trial, ...]:
+        """Record the results in a CSV, by trial id; all of them, or on the first fault none (ClimbError)."""
+        from climb_engine.external import read_results
+
+        self.needed("tokens")
+        with self.workspace.log(self.search_digest).writing():
+            search = self.open_search()
+            results = read_results(path, search.trials, search.objective.metrics)
+            return tuple(search.tell(trial, outcome) for trial, outcome in results.items())
+
     # ---- mixture -> files ----------------------------------------------------------------------------------------
 
-    def export(self, trial: int | None = None, name: str = "mixture") -> Path:
-        """Write a mixture as JSON, YAML and CSV with its provenance; the chosen one unless a trial is named."""
+    def export(
+        self,
+        trial: int | None = None,
+        name: str = "mixture",
+        frameworks: Sequence[str] = (),
+        paths: str | None = None,
+        max_repeats: float = 4.0,
+    ) -> Path:
+        """Write a mixture as JSON, YAML and CSV with its provenance; the chosen one unless a trial is named.
+
+        frameworks: of ``recipes.RECIPES``, or "all"; paths: template of a domain's data in these.
+        """
         from climb_engine.export import exported, write
+        from climb_engine.kept import tokens_per_document
+        from climb_engine.recipes import write_recipes
 
         search = self.open_search()
         record = exported(search, trial, self.provenance(search))
-        return write(self.workspace.export_folder(name), record)
+        mixture = Mixture.from_dict(record["weights"], self.domains)
+        lengths = tokens_per_document(self._dataset_artifacts()) if frameworks else {}
+        recipes = write_recipes(frameworks, mixture, paths, lengths, max_repeats)
+        return write(self.workspace.export_folder(name), record, recipes)
+
+    def export_dataset(
+        self, options: MixedOptions, folder: Path | None = None, trial: int | None = None, report: Report = silent
+    ) -> Path:
+        """Write a data set drawn by a mixture, the chosen one unless a trial is named; goes on where it was stopped."""
+        from climb_engine.dataset import write_mixed
+        from climb_engine.export import exported
+
+        search = self.open_search()
+        record = exported(search, trial, self.provenance(search))
+        mixture = Mixture.from_dict(record["weights"], self.domains)
+        folder = folder or self.workspace.export_folder("dataset")
+        return write_mixed(folder, self._dataset_artifacts(), mixture, options, record["provenance"], report)
+
+    def export_clustered(self, options: ClusteredOptions, folder: Path, report: Report = silent) -> Path:
+        """Write the kept documents in a folder per cluster or domain; goes on where it was stopped."""
+        from climb_engine.dataset import write_clustered
+
+        artifacts = self._dataset_artifacts()
+        return write_clustered(folder, artifacts, options, self.provenance(self.open_search()), report)
+
+    def _dataset_artifacts(self) -> Artifacts:
+        from climb_engine.kept import Artifacts
+
+        return Artifacts(*(self.needed(stage) for stage in ("corpus", "clustering", "domains", "tokens")))
 
     def provenance(self, search: Search) -> dict[str, Any]:
         """Where a mixture of this run comes from: corpus, model, config, overrides, addresses."""
@@ -209,10 +308,11 @@ class Run:
             },
             "embedding_model": config.embedding.model,
             "config_hash": digest_of(
-                {name: knobs(getattr(config, name)) for name in type(config).model_fields if name != "machine"}
+                {name: knobs(getattr(config, name)) for name in type(config).model_fields if name not in _NO_MATTER}
             ),
             "overrides": [override.model_dump(exclude_defaults=True) for override in config.domains.overrides],
-            "addresses": {stage.name: self._addresses[stage.name] for stage in STAGES} | {"search": self.search_digest},
+            "addresses": {stage.name: self._addresses[stage.name] for stage in STAGES if not stage.optional}
+            | {"search": self.search_digest},
             "method": config.search.method,
             "iterations": search.iteration,
             "trials": sum(trial.result is not None for trial in search.trials),
@@ -229,18 +329,16 @@ class Run:
 
     def _identity(self, stage: Stage, addresses: Mapping[str, str]) -> dict[str, Any]:
         identity: dict[str, Any] = {"stage": stage.name, "version": stage.version, "knobs": stage.knobs(self.config)}
-        identity["inputs"] = {need: addresses[need] for need in stage.needs}
-        if stage.name == "corpus":
-            identity["sources"] = self._sources(identity["knobs"])
+        identity["inputs"] = {need: addresses[need] for need in stage.needs_of(self.config)}
+        if sources := self._sources(stage, identity["knobs"]):
+            identity["sources"] = sources
         return identity
 
-    def _sources(self, wanted: Mapping[str, Any]) -> Any:
-        from climb_engine.curate.inputs import fingerprint
-
+    def _sources(self, stage: Stage, wanted: Mapping[str, Any]) -> Any:
         try:
-            return fingerprint(self.config.corpus)
+            return stage.sources(self.config)
         except ClimbError:
-            last = self.workspace.latest("corpus")  # inputs that are gone do no harm once they have been read
+            last = self.workspace.latest(stage.name)  # files that are gone do no harm once they have been read
             if last is None or last.manifest["knobs"] != json.loads(json.dumps(wanted)):
                 raise
             return last.manifest["sources"]
@@ -252,7 +350,8 @@ class Run:
         parts = self.workspace.partial_parts(stage.name, digest)
         if parts:
             return Planned(stage.name, digest, "partial", f"goes on after {parts} finished parts")
-        return Planned(stage.name, digest, "missing", self._why(stage))
+        why = f"only when asked for (--until {stage.name}): " if stage.optional else ""
+        return Planned(stage.name, digest, "missing", why + self._why(stage))
 
     def _why(self, stage: Stage) -> str:
         last = self.workspace.latest(stage.name)
@@ -279,7 +378,8 @@ class Run:
             if found:
                 return found
             started = time.monotonic()
-            work = stages.Work(self.config, {need: self.needed(need) for need in stage.needs}, out, report, stage.name)
+            needs = {need: self.needed(need) for need in stage.needs_of(self.config)}
+            work = stages.Work(self.config, needs, out, report, stage.name)
             facts = stage.body(work)
             seconds = time.monotonic() - started
             artifact = out.finish(self._manifest(stage, facts, seconds))
@@ -299,6 +399,11 @@ class Run:
             "machine": {"device": self.config.machine.device, "platform": platform.platform()},
             "libraries": _versions(),
         }
+
+
+def _ancestors(stage: str, config: RunConfig) -> set[str]:
+    """A stage's name and those of all that it needs, near and far."""
+    return {stage}.union(*(_ancestors(need, config) for need in _BY_NAME[stage].needs_of(config)))
 
 
 def _outcomes(search: Search, iterations: int | None, trainer: Any, runner: Runner) -> Iterator[tuple[Trial, Any]]:

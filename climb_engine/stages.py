@@ -15,11 +15,13 @@ import numpy as np
 import pyarrow as pa
 
 from climb_engine.config import RunConfig, knobs
-from climb_engine.types import ClimbError, Event, Report
+from climb_engine.types import METRICS, ClimbError, Event, Ids, Report, Vectors
 from climb_engine.workspace import Artifact, ArtifactWriter, read_json
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+    from climb_engine.curate.quality import Rows
 
 _KEYWORD_DOCUMENTS = 100  # per cluster, for its keywords
 
@@ -149,14 +151,66 @@ def _keywords(work: Work, clusters: np.ndarray) -> tuple[tuple[str, ...], ...]:
     return cluster_keywords(texts, clusters[rows], section.n_clusters, section.keywords)
 
 
-def quality(work: Work) -> dict[str, Any]:
-    """Score every document: ``part-*.parquet``, a column per metric, 0 to 5."""
-    from climb_engine.curate.quality import load_scorers, score_documents
+_SCORER_KNOBS: dict[str, tuple[str, ...]] = {
+    "fasttext": ("fasttext",),
+    "transformers": ("transformers", "max_tokens"),
+    "annotator": (
+        *("annotator_model", "annotator_documents", "annotator_seed", "annotator_chars"),
+        "annotator_answer_tokens",
+    ),
+}
 
-    scorers = load_scorers(work.config.quality)
+
+def quality_knobs(config: RunConfig) -> dict[str, Any]:
+    """The knobs of ``quality`` that the scores depend on: of the scorers in use, and not how or from where."""
+    values, used = knobs(config.quality), config.quality.scorers
+    chosen = [name for scorer in used for name in _SCORER_KNOBS.get(scorer, ())]
+    return {name: values[name] for name in ("scorers", "columns", *chosen)}
+
+
+def quality_needs(config: RunConfig) -> tuple[str, ...]:
+    """Scorers that learn need the embeddings; the others do without, so that another embedder reruns none of them."""
+    from climb_engine.curate.quality import LEARNED
+
+    return ("embedding",) if set(LEARNED) & set(config.quality.scorers) else ()
+
+
+def quality(work: Work) -> dict[str, Any]:
+    """Score every document: ``part-*.parquet``, a column per metric, 0 to 5, and what each of several scorers said."""
+    from climb_engine.curate.quality import load_scorers, score_documents
+    from climb_engine.curate.ratings import HeadScorer
+
+    scorers = load_scorers(work.config.quality, work.config.machine.device, _rows(work), work.report)
+    embedded = work.needs.get("embedding")
     for part in work.remaining_parts(".parquet"):
-        work.out.put_table(part, score_documents(work.needs["corpus"].table(part), scorers))
-    return {"metrics": work.out.table(0).column_names}
+        vectors = np.asarray(embedded.array(part), np.float32) if embedded else None
+        work.out.put_table(part, score_documents(work.needs["corpus"].table(part), scorers, vectors))
+    metrics = [name for name in work.out.table(0).column_names if name in METRICS]
+    learned = {scorer.name: dict(scorer.facts) for scorer in scorers if isinstance(scorer, HeadScorer)}
+    return {"metrics": metrics} | ({"learned": learned} if learned else {})
+
+
+def _rows(work: Work) -> Rows:
+    """Documents by id, for the scorers that learn from a few of them."""
+    from climb_engine.curate.quality import Rows
+
+    source, sizes = work.needs["corpus"], work.needs["corpus"].facts["part_documents"]
+
+    def by_part(ids: Ids) -> Iterator[tuple[int, Ids]]:
+        ends = np.cumsum(sizes)
+        for part, mine in enumerate(np.split(ids, np.searchsorted(ids, ends[:-1]))):
+            if len(mine):
+                yield part, mine - (ends[part] - sizes[part])
+
+    def texts(ids: Ids) -> list[str]:
+        columns = (source.table(part, ["text"])["text"].take(mine) for part, mine in by_part(ids))
+        return [text for column in columns for text in column.to_pylist()]
+
+    def vectors(ids: Ids) -> Vectors:
+        embedded = work.needs["embedding"]
+        return np.concatenate([np.asarray(embedded.array(part)[mine], np.float32) for part, mine in by_part(ids)])
+
+    return Rows(sum(sizes), texts, vectors)
 
 
 def domains(work: Work) -> dict[str, Any]:
@@ -218,6 +272,54 @@ def _lengths(source: Artifact, part: int) -> np.ndarray:
     import pyarrow.compute as pc
 
     return np.asarray(pc.utf8_length(source.table(part, ["text"])["text"]))
+
+
+def projection(work: Work) -> dict[str, Any]:
+    """A map: ``part-*.npy`` (n, 2), ``clusters.npy`` (k, 2) medians; ``rows.npy`` and ``fitted.npy``, the sample."""
+    from climb_engine.curate.projection import medians, neighbour_index, place
+
+    vectors, clustering, out = work.needs["embedding"], work.needs["clustering"], work.out
+    sizes = work.needs["corpus"].facts["part_documents"]
+    clusters = np.concatenate([table["cluster"].to_numpy() for table in clustering.tables(["cluster"])])
+    if not out.has("fitted.npy"):
+        _fit_projection(work, clusters)
+    rows, fitted = np.asarray(out.array("rows")), np.asarray(out.array("fitted"))
+    index = None
+    for part in work.remaining_parts(".npy"):
+        first = sum(sizes[:part])
+        mine = (rows >= first) & (rows < first + sizes[part])
+        others = np.setdiff1d(np.arange(sizes[part]), rows[mine] - first)
+        positions = np.empty((sizes[part], 2), np.float32)
+        positions[rows[mine] - first] = fitted[mine]
+        if len(others):
+            index = index or neighbour_index(_vectors_at(vectors, sizes, rows))
+            section = work.config.projection
+            positions[others] = place(vectors.array(part)[others], index, fitted, section.place_neighbours)
+        out.put_array(part, positions)
+    everywhere = np.concatenate([out.array(part) for part in range(len(sizes))])
+    out.put_array("clusters", medians(everywhere, clusters, clustering.facts["clusters"]))
+    return {"method": work.config.projection.method, "fitted": len(rows), "placed": len(clusters) - len(rows)}
+
+
+def _fit_projection(work: Work, clusters: np.ndarray) -> None:
+    from climb_engine.curate.projection import fit, stratified_rows
+
+    section = work.config.projection
+    sizes = work.needs["corpus"].facts["part_documents"]
+    rows = stratified_rows(clusters, section.documents, section.seed)
+    work.progress(0, None, "epochs", note=f"{section.method} of {len(rows):,} documents")
+    sample = _vectors_at(work.needs["embedding"], sizes, rows)
+    work.out.put_array("rows", rows)
+    work.out.put_array("fitted", fit(sample, section, lambda done, of: work.progress(done, of, "epochs")))
+
+
+def _vectors_at(vectors: Artifact, sizes: Sequence[int], rows: np.ndarray) -> np.ndarray:
+    """The vectors (s, d) float32 of sorted rows, read part by part."""
+    ends = np.cumsum(sizes, dtype=np.int64)
+    pieces = np.split(rows, np.searchsorted(rows, ends[:-1]))
+    starts = ends - np.asarray(sizes)
+    found = [np.asarray(vectors.array(i)[mine - starts[i]], np.float32) for i, mine in enumerate(pieces)]
+    return np.concatenate(found)
 
 
 def tokens(work: Work) -> dict[str, Any]:
@@ -309,29 +411,35 @@ def _token_counts(work: Work, m: int) -> dict[str, Any]:
     return {"train": train.tolist(), "heldout": heldout.tolist(), "heldout_bytes": heldout_bytes.tolist()}
 
 
-_TRUNK_KNOBS = (
-    *("layers", "hidden", "ffn", "heads", "kv_heads", "rope_theta", "tie_embeddings", "sequence_length", "batch_size"),
-    *("trunk_tokens", "trunk_learning_rate", "warmup", "weight_decay", "gradient_clip", "seed"),
+_TRAINING_KNOBS = (
+    *("sequence_length", "batch_size", "trunk_tokens", "trunk_learning_rate"),
+    *("warmup", "weight_decay", "gradient_clip", "seed"),
 )
 
 
 def trunk_knobs(config: RunConfig) -> dict[str, Any]:
-    """The knobs of ``proxy`` that the trunk depends on; the others concern the decay that follows it."""
-    values = knobs(config.proxy)
-    return {name: values[name] for name in _TRUNK_KNOBS}
+    """The knobs of ``proxy`` that the trunk depends on; the others concern the decay that follows it.
+
+    A size counts by the shape that it stands for, and a checkpoint to start from brings its own.
+    """
+    proxy, values = config.proxy, knobs(config.proxy)
+    rope = {name: values[name] for name in ("rope_theta", "tie_embeddings")}
+    model: dict[str, Any] = {"start": proxy.start} if proxy.start else proxy.shape | rope
+    return model | {name: values[name] for name in _TRAINING_KNOBS}
 
 
 def trunk(work: Work) -> dict[str, Any]:
     """Train what every proxy starts from: ``trunk.safetensors``. Not resumed within: it starts anew when stopped."""
     from safetensors.torch import save
 
-    from climb_engine.training import shape_of, train_trunk
+    from climb_engine.training import train_trunk
 
-    state, losses = train_trunk(work.config, work.needs["tokens"], work.report)
-    work.out.put_bytes("trunk.safetensors", save(state))
+    stack, losses = train_trunk(work.config, work.needs["tokens"], work.report)
+    work.out.put_bytes("trunk.safetensors", save(stack.state()))
     tail = losses[-max(1, len(losses) // 20) :]
     return {
-        "parameters": shape_of(work.config, work.needs["tokens"]).parameters,
+        "shape": asdict(stack.shape),
+        "parameters": stack.shape.parameters,
         "steps": len(losses),
         "loss": float(np.mean(tail)) if tail else None,
     }

@@ -9,7 +9,8 @@ from typing import Any
 
 from climb_engine.console import say, seconds_text, table
 from climb_engine.pipeline import Run
-from climb_engine.search.loop import Outcome, Search
+from climb_engine.search.loop import Choice, Outcome, Search
+from climb_engine.tables import Fit
 
 
 def show_status(run: Run, search: Search | None, as_json: bool) -> None:
@@ -39,6 +40,9 @@ def status(run: Run, search: Search | None) -> dict[str, Any]:
             "natural": list(outcome.natural),
             "confirmed": list(outcome.confirmed),
             "chosen": outcome.chosen.mixture.as_dict() if outcome.chosen else None,
+            "expected_gain": finite(outcome.chosen.gain) if outcome.chosen else None,
+            "expected_gain_interval_95": [finite(v) for v in outcome.chosen.gain_interval] if outcome.chosen else None,
+            "predictor": vars(outcome.chosen.trust) if outcome.chosen and outcome.chosen.trust else None,
             "gain": finite(outcome.gain),
             "gain_interval_95": [finite(value) for value in outcome.gain_interval],
             "noise_sd": finite(outcome.noise_sd),
@@ -75,9 +79,38 @@ def show_outcome(search: Search) -> None:
         say(f"  chosen mixture   {_scores(outcome.confirmed)}; predicted {outcome.chosen.predicted:.4f}")
     if math.isfinite(outcome.gain):
         say(f"  gain             {_gain(outcome)}")
+    if outcome.chosen:
+        _show_trust(outcome.chosen)
+        if search.finished:
+            say(f"  one more round   {search.stop_hint().text}")
     if math.isfinite(outcome.noise_sd):
         ratio = f"signal to noise {outcome.signal_to_noise:.2f}"
         say(f"  noise            sd {outcome.noise_sd:.4f} of a run ({outcome.noise_freedom} degrees); {ratio}")
+
+
+def show_fit(found: Fit, as_json: bool) -> None:
+    """Print what a table of trained models says, as tables or as JSON."""
+    domains = tuple(found.natural.weights)
+    if as_json:
+        say(json.dumps(_fit(found, domains), indent=1))
+        return
+    say(f"{found.trials} models; score: {' '.join(f'{part:+.3g} x {name}' for name, part in found.target.items())}")
+    if found.validation:
+        known = found.validation
+        say(
+            f"Predictor {known.name}, cross-validated: rank correlation {known.spearman:.3f}, "
+            f"error {known.rmse:.4f}, {known.coverage:.0%} inside the 80 % interval"
+        )
+    if found.warning:
+        say(f"Warning: {found.warning}")
+    say(f"Best measured {found.best_measured:.4f}; noise of a measurement {found.noise_sd:.4f} by the predictor")
+    columns = ("domain", "natural", *(f"best {i}" for i in range(1, len(found.best) + 1)))
+    shown = (found.natural, *found.best)
+    rows: list[tuple[str, ...]] = [(name, *(f"{one.weights[name]:.1%}" for one in shown)) for name in domains]
+    rows.append(("score", *(f"{one.score:.4f}" for one in shown)))
+    rows.append(("95 %", *(f"{one.interval[0]:.4f} to {one.interval[1]:.4f}" for one in shown)))
+    table("Best untried mixtures by prediction", columns, rows)
+    say(f"The next batch of {len(found.batch)} is in the output of --json")
 
 
 def finite(value: float) -> float | None:
@@ -107,6 +140,39 @@ def _gain(outcome: Outcome) -> str:
         return f"{outcome.gain:+.4f} (one run; confirm with more)"
     verdict = "beyond the noise" if low > 0 or high < 0 else "within the noise"
     return f"{outcome.gain:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}: {verdict}"
+
+
+def _show_trust(chosen: Choice) -> None:
+    low, high = chosen.gain_interval
+    if math.isfinite(low):
+        say(f"  expected gain    {chosen.gain:+.4f}, 95 % {low:+.4f} to {high:+.4f}, by the predictor")
+    if chosen.trust:
+        trust = chosen.trust
+        how = f"{trust.predictor}{' by metric' if trust.by_metric else ''} on {trust.trials} trials"
+        inside = f"{trust.coverage:.0%} inside the 80 % interval"
+        say(f"  predictor        {how}: cross-validated rank correlation {trust.spearman:.2f}, {inside}")
+        if trust.warning:
+            say(f"Warning: {trust.warning}")
+
+
+def _fit(found: Fit, domains: tuple[str, ...]) -> dict[str, Any]:
+    known = found.validation
+    report = (
+        {"name": known.name, "spearman": known.spearman, "rmse": known.rmse, "coverage": known.coverage}
+        if known
+        else None
+    )
+    return {
+        "trials": found.trials,
+        "target": dict(found.target),
+        "predictor": report,
+        "warning": found.warning or None,
+        "noise_sd": finite(found.noise_sd),
+        "natural": vars(found.natural),
+        "best_measured": found.best_measured,
+        "best": [vars(one) for one in found.best],
+        "batch": [dict(zip(domains, row, strict=True)) for row in found.batch.tolist()],
+    }
 
 
 def _scores(scores: Sequence[float]) -> str:

@@ -89,7 +89,11 @@ def test_the_plan_of_a_new_run_says_that_nothing_has_run(climb, docs):
     climb("init", "mine", docs)
     code, out, _ = climb("plan", "mine", "--json")
     assert code == 0
-    assert [(stage["state"], stage["why"]) for stage in json.loads(out)] == [("missing", "has not run yet")] * 7
+    stages = json.loads(out)
+    assert [stage["stage"] for stage in stages if stage["why"] == "has not run yet"] == [
+        *("corpus", "embedding", "clustering", "quality", "domains", "tokens", "trunk")
+    ]
+    assert {stage["state"] for stage in stages} == {"missing"}
 
 
 @pytest.mark.network
@@ -130,6 +134,28 @@ def test_status_tells_people_and_programs(climb, finished_run):
     assert values["search"]["finished"]
     assert len(values["search"]["trials"]) == 3 + 6 + 4 + 2
     assert sum(values["search"]["chosen"].values()) == pytest.approx(1)
+
+
+@pytest.mark.network
+def test_proxies_can_be_trained_elsewhere(climb, own_run, tmp_path):
+    runs = own_run.workspace.folder.parent
+    for log in (own_run.workspace.folder / "search").iterdir():
+        log.unlink()
+    results = tmp_path / "results.csv"
+    header = "trial,own/bpb,heldout/all\n"
+    for expected in (3 + 6, 4, 2):
+        code, out, _ = climb("ask", "tiny", "--out", tmp_path / "trials", runs=runs)
+        assert code == 0
+        assert f"{expected} trials wait" in out
+        waiting = [trial.id for trial in own_run.open_search().open]
+        results.write_text(header + "".join(f"{i},1.{i % 10},2\n" for i in waiting[:-1]) + f"{waiting[-1]},x,2\n")
+        code, _, err = climb("tell", "tiny", results, runs=runs)
+        assert code == 3
+        assert f"results.csv:{expected + 1}: own/bpb 'x'" in err
+        assert len(own_run.open_search().open) == expected
+        results.write_text(header + "".join(f"{i},1.{i % 10},2\n" for i in waiting))
+        assert climb("tell", "tiny", results, runs=runs)[0] == 0
+    assert own_run.open_search().finished
 
 
 @pytest.mark.network
@@ -203,3 +229,54 @@ def test_version_and_help_load_nothing_heavy(word):
     done = subprocess.run([sys.executable, "-c", LOADED, word], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout
+
+
+@pytest.mark.network
+def test_recipes_are_written_on_request_and_stale_ones_removed(climb, own_run):
+    runs = own_run.workspace.folder.parent
+    code, out, _ = climb("export", "tiny", "--format", "all", "--paths", "/d/{domain}/x", runs=runs)
+    names = {Path(path).name for path in out.split()}
+    assert code == 0
+    assert {"megatron.txt", "streaming.yaml", "huggingface.json", "olmo_core.yaml", "litgpt_mixture.py"} <= names
+    folder = own_run.workspace.export_folder("mixture")
+    weights = json.loads((folder / "mixture.json").read_text())["weights"]
+    blend = (folder / "megatron.txt").read_text().split()
+    assert [float(word) for word in blend[::2]] == [weight for weight in weights.values() if weight > 0]
+    assert all(path.startswith("/d/") for path in blend[1::2])
+    assert json.loads((folder / "huggingface.json").read_text())["tokens_per_document"][0] > 1
+    out = climb("export", "tiny", "--trial", 4, "--format", "olmo", runs=runs)[1]
+    assert {Path(path).name for path in out.split()} == {
+        "mixture.json",
+        "mixture.yaml",
+        "mixture.csv",
+        "olmo_core.yaml",
+    }
+    assert climb("export", "tiny", "--format", "megatorn", runs=runs)[0] == 3
+
+
+@pytest.mark.network
+def test_a_data_set_is_exported_and_what_cannot_be_is_said(climb, own_run, tmp_path):
+    import pyarrow.parquet as pq
+
+    runs = own_run.workspace.folder.parent
+    words = ("export", "tiny", "--tokens", "4K", "--shard-tokens", "1k", "--dataset", tmp_path / "mix")
+    code, out, err = climb(*words, "--as", "text", runs=runs)
+    assert code == 0, err
+    assert out.strip() == str(tmp_path / "mix")
+    files = sorted((tmp_path / "mix/data").iterdir())
+    assert 4 <= len(files) <= 5
+    assert sum(sum(pq.read_table(file)["token_count"].to_pylist()) for file in files) == pytest.approx(4000, abs=200)
+    for more, message in (
+        (("--tokens", "many", "--dataset", tmp_path / "b"), "500000, 10M or 2.5B"),
+        (("--tokens", "1B", "--dataset", tmp_path / "b"), "more than 4 times"),
+        (("--tokens", "5K", "--dataset", tmp_path / "mix"), "other settings"),
+        (("--dataset", tmp_path / "b"), "--dataset needs --tokens"),
+        (("--clustered", tmp_path / "b", "--by", "colour"), "cluster, domain"),
+    ):
+        code, _, err = climb("export", "tiny", *more, runs=runs)
+        assert code == 3
+        assert message in err
+    assert not (tmp_path / "b").exists()
+    code, out, _ = climb("export", "tiny", "--clustered", tmp_path / "lab", "--by", "domain", runs=runs)
+    assert code == 0
+    assert len([path for path in (tmp_path / "lab").iterdir() if path.is_dir()]) == len(own_run.domains)

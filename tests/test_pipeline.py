@@ -185,6 +185,8 @@ def test_interrupted_it_stops_cleanly_and_goes_on(finished_run, tmp_path, number
 
 def test_every_stage_leaves_its_time_and_its_versions(finished_run):
     for stage in STAGES:
+        if stage.optional:
+            continue
         manifest = finished_run.needed(stage.name).manifest
         assert manifest["seconds"] >= 0
         assert manifest["libraries"]["numpy"] == np.__version__
