@@ -1,12 +1,18 @@
+import functools
 import json
 import math
+from dataclasses import replace
 
+import hypothesis
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 
 from climb_engine.config import SearchConfig
-from climb_engine.search.loop import Search, mean_interval
+from climb_engine.search.baselines import Spent
+from climb_engine.search.loop import Search, StopHint
 from climb_engine.search.objective import Objective
+from climb_engine.search.outcome import mean_interval
 from climb_engine.search.space import MixtureSpace
 from climb_engine.types import ClimbError, Mixture, Result
 
@@ -16,7 +22,8 @@ OBJECTIVE = Objective({"loss/bpb": 1.0})
 
 
 def config(**knobs):
-    return SearchConfig(**{"iterations": (12, 8, 4), "candidates": 1000, "reference_runs": 3, "confirm": 2, **knobs})
+    small = {"iterations": (12, 8, 4), "candidates": 600, "reference_runs": 3, "confirm": 2, "folds": 0}
+    return SearchConfig(**{**small, **knobs})
 
 
 def search(log, settings=None):
@@ -40,9 +47,10 @@ def drive(found, iterations=None, at_most=10_000):
     return found
 
 
-@pytest.mark.parametrize("method", ["climb", "bayesian", "random"])
+@pytest.mark.parametrize("method", ["climb", "bayesian", "regmix", "random"])
 def test_a_planted_optimum_is_found(method):
-    found = drive(search([], config(method=method)))
+    sizes = (48,) if method == "regmix" else (12, 8, 4)  # below 45 trials RegMix's regression is a constant
+    found = drive(search([], config(method=method, iterations=sizes)))
     assert found.finished
     outcome = found.outcome()
     assert np.abs(outcome.chosen.mixture.weights - BEST).sum() < 0.5
@@ -78,15 +86,19 @@ def test_ask_gives_the_same_trials_until_they_are_told():
 CUTS = [("climb", n) for n in (0, 1, 15, 16, 22, 27, 29)] + [("bayesian", n) for n in (16, 27)]
 
 
+@functools.cache
+def undisturbed(method):
+    return drive(search([], config(method=method)))
+
+
 @pytest.mark.parametrize(("method", "killed_after"), CUTS)
 def test_a_search_killed_anywhere_goes_on_as_if_nothing_had_happened(method, killed_after):
     settings = config(method=method)
-    undisturbed = drive(search([], settings))
     log = []
     drive(search(log, settings), at_most=killed_after)
     resumed = drive(search(json.loads(json.dumps(log)), settings))
-    assert resumed.trials == undisturbed.trials
-    assert resumed.choice == undisturbed.choice
+    assert resumed.trials == undisturbed(method).trials
+    assert resumed.choice == undisturbed(method).choice
 
 
 def test_stopping_after_an_iteration_asks_nothing_of_the_next():
@@ -153,7 +165,7 @@ def test_when_every_trial_fails_the_first_reason_is_given():
 
 def test_a_log_of_other_domains_is_refused():
     log = []
-    search(log)
+    search(log).ask(1)
     log[0]["domains"] = ["x", "y"]
     with pytest.raises(ClimbError, match="other domains"):
         search(log)
@@ -181,6 +193,179 @@ def test_the_gain_is_paired_by_seed():
     pairs = [score - natural[seed] for seed, score in enumerate(outcome.confirmed, 1)]
     assert outcome.gain == pytest.approx(np.mean(pairs))
     assert outcome.gain_interval[0] < outcome.gain < outcome.gain_interval[1]
+
+
+def test_reading_a_search_writes_nothing_to_its_log():
+    log = []
+    assert search(log).trials == ()
+    assert log == []
+
+
+def test_the_bayesian_choice_is_nearer_to_the_planted_optimum_than_what_was_measured_at_first():
+    found = drive(search([], config(method="bayesian")))
+    first = [np.square(t.mixture.weights - BEST).sum() for t in found.trials if t.iteration == 1]
+    assert np.square(found.choice.mixture.weights - BEST).sum() < min(first)
+
+
+def test_a_choice_says_what_gain_is_expected_and_how_far_its_predictor_can_be_trusted():
+    log = []
+    found = drive(search(log, config(method="bayesian", folds=4)))
+    choice = found.choice
+    low, high = choice.gain_interval
+    true_gain = np.square(found.space.natural - BEST).sum() - np.square(choice.mixture.weights - BEST).sum()
+    assert low < choice.gain < high
+    assert abs(choice.gain - true_gain) < 0.02
+    assert choice.trust.spearman > 0.8
+    assert choice.trust.warning == ""
+    assert search(json.loads(json.dumps(log)), config(method="bayesian")).choice == choice
+
+
+def test_a_score_that_is_only_noise_is_not_to_be_trusted():
+    found = search([], config(iterations=(20,), method="bayesian", folds=4))
+    rng = np.random.default_rng(0)
+    while trials := found.ask(99):
+        for trial in trials:
+            found.tell(trial.id, Result({"loss/bpb": rng.normal()}, 1, 0.1, 1.0))
+    assert "do not trust" in found.choice.trust.warning
+
+
+def test_a_log_from_before_predictors_were_validated_is_still_read():
+    log = []
+    drive(search(log))
+    for event in log:
+        for fact in ("gain", "gain_sd", "trust"):
+            event.pop(fact, None)
+    old = search(log).choice
+    assert math.isnan(old.gain)
+    assert old.trust is None
+
+
+@pytest.mark.parametrize("method", ["climb", "bayesian"])
+def test_several_are_confirmed_and_the_choice_is_made_on_all_measurements(method):
+    log = []
+    settings = config(method=method, confirm_best=3, confirm=2)
+    found = drive(search(log, settings), at_most=12 + 8 + 4 + 3)
+    assert found.choice is None
+    confirming = found.ask(99)
+    assert len({trial.mixture for trial in confirming}) == 3
+    assert sorted(trial.seed for trial in confirming) == [1, 1, 1, 2, 2, 2]
+    assert not found.finished
+    lucky = confirming[-1].mixture
+    for trial in search(json.loads(json.dumps(log)), settings).ask(99):
+        found.tell(trial.id, Result({"loss/bpb": 0.5 if trial.mixture == lucky else 1.5}, 1, 0.1, 1.0))
+    assert found.ask(1) == ()
+    assert found.finished
+    assert found.choice.mixture == lucky
+    assert found.outcome().confirmed == (-0.5, -0.5)
+
+
+def test_when_no_confirmation_can_be_measured_the_best_predicted_is_chosen():
+    found = drive(search([], config(confirm_best=2)), at_most=27)
+    best = found.ask(99)[0].mixture
+    for trial in found.ask(99):
+        found.tell(trial.id, "out of memory")
+    assert found.ask(1) == ()
+    assert found.choice.mixture == best
+
+
+def test_proposals_are_untried_apart_and_best_first():
+    found = drive(search([], config(method="bayesian")), iterations=2)
+    proposed = found.propose(4)
+    weights = np.array([choice.mixture.weights for choice in proposed])
+    distances = np.abs(weights[:, None] - weights).sum(axis=2)
+    assert distances[np.triu_indices(4, 1)].min() > 0.05
+    assert [choice.predicted for choice in proposed] == sorted((c.predicted for c in proposed), reverse=True)
+    assert not set(map(tuple, weights)) & {tuple(t.mixture.weights) for t in found.trials}
+
+
+def test_more_trials_are_worth_more_early_than_late():
+    early = drive(search([], config(method="bayesian")), iterations=1).stop_hint()
+    late = drive(search([], config(method="bayesian", iterations=(12, 16, 16, 4)))).stop_hint()
+    assert early.gain > late.gain >= 0
+    assert early.seconds == pytest.approx(0.4)
+    assert early.visible < 0.01
+
+
+def test_the_stop_hint_says_to_stop_when_the_gain_would_drown_in_noise():
+    hint = StopHint(gain=0.001, visible=0.004, trials=16, seconds=60.0, flops=1e12)
+    assert not hint.go_on
+    assert "stop here" in hint.text
+    assert "worth it" in replace(hint, gain=0.01).text
+
+
+def test_baselines_come_with_what_is_expected_of_them_and_the_cost_is_counted():
+    found = drive(search([], config(method="bayesian", iterations=(48, 4))))
+    known = found.baselines()
+    assert list(known) == ["natural", "uniform", "best of random", "regmix"]
+    assert known["natural"].gain == pytest.approx(0, abs=1e-9)
+    assert max(choice.predicted for choice in known.values()) < found.choice.predicted
+    for choice in known.values():
+        assert found.space.contains(choice.mixture.weights[None])[0]
+        assert choice.predicted == pytest.approx(-1 - np.square(choice.mixture.weights - BEST).sum(), abs=0.05)
+    measured = sum(trial.result is not None for trial in found.trials)
+    assert found.spent() == Spent(measured, 10 * measured, pytest.approx(0.1 * measured), 1e3 * measured)
+
+
+def test_learning_by_metric_ranks_a_sum_better_than_learning_the_sum():
+    space = MixtureSpace.from_config(DOMAINS, np.array([4.0, 3.0, 2.0, 1.0]), config())
+    laws = np.random.default_rng(1).normal(0, 3, (4, 5))
+    objective = Objective({f"t{i}/bpb": 1.0 for i in range(5)})
+    ranks = {}
+    for by_metric in (True, False):
+        found = Search(space, objective, config(method="bayesian", by_metric=by_metric, folds=4, iterations=(24,)), [])
+        for trial in found.ask(99, 1):
+            losses = np.exp(trial.mixture.weights @ laws)
+            found.tell(trial.id, Result({f"t{i}/bpb": v for i, v in enumerate(losses)}, 1, 0.1, 1.0))
+        assert found.evidence().by_metric is by_metric
+        ranks[by_metric] = found.validation().rmse
+    assert ranks[True] < ranks[False]
+
+
+@pytest.mark.parametrize("predictor", ["ridge", "loglinear"])
+def test_the_predictor_is_a_knob(predictor):
+    found = drive(search([], config(predictor=predictor, iterations=(12, 4))))
+    assert found.finished
+    assert found.evidence().predictor.name == predictor
+
+
+@st.composite
+def told_in_any_order(draw):
+    order = draw(st.permutations(range(12 + 3)))
+    failed = draw(st.sets(st.integers(0, 14), max_size=5))
+    return order, failed, draw(st.integers(0, 15))
+
+
+@hypothesis.settings(deadline=None, max_examples=25)
+@hypothesis.given(told_in_any_order())
+def test_a_log_read_again_at_any_point_is_the_search_that_wrote_it(plan):
+    order, failed, cut = plan
+    log = []
+    found = search(log)
+    asked = found.ask(99)
+    for step, i in enumerate(order):
+        if step == cut:
+            log = json.loads(json.dumps(log))
+            found = search(log)
+            assert len(found.open) == 15 - cut
+        found.tell(asked[i].id, "gone" if i in failed else measure(asked[i]))
+    again = search(json.loads(json.dumps(log)))
+    assert again.trials == found.trials
+    assert again.open == ()
+    assert {trial.id for trial in again.trials if trial.error} == failed
+    assert [event["event"] for event in log[:2]] == ["started", "asked"]
+
+
+@hypothesis.settings(deadline=None, max_examples=15)
+@hypothesis.given(st.permutations(range(15)))
+def test_the_next_iteration_does_not_depend_on_the_order_of_telling(order):
+    asked = {}
+    for told in (range(15), order):
+        found = search([], config(predictor="ridge"))
+        first = found.ask(99)
+        for i in told:
+            found.tell(first[i].id, measure(first[i]))
+        asked[tuple(told)] = found.ask(99)
+    assert len({tuple(trials) for trials in asked.values()}) == 1
 
 
 def test_an_interval_is_students():

@@ -100,6 +100,24 @@ def test_an_objective_does_not_change_with_the_mapping_it_was_made_of_and_travel
     assert pickle.loads(pickle.dumps(wanted)) == wanted
 
 
+def test_a_score_is_taken_apart_into_its_metrics():
+    wanted = Objective({"piqa/acc": 2.0, "heldout/all": 1.0, "heldout/code": 1.0})
+    measured = [{"piqa/acc": a, "heldout/code": c, "heldout/math": m} for a, c, m in ((0.5, 1, 3), (0.7, 2, 2))]
+    results = [Result(metrics, 1, 1.0, 1.0) for metrics in measured]
+    metrics, coefficients = wanted.terms(results)
+    assert metrics.shape == (2, 3)
+    np.testing.assert_allclose(coefficients, [0.5, -0.375, -0.125])
+    np.testing.assert_allclose(metrics @ coefficients, wanted.scores(results))
+
+
+def test_results_that_measured_different_domains_have_one_term_the_score():
+    wanted = Objective({"heldout/all": 1.0})
+    results = [Result({"heldout/code": 1.0}, 1, 1.0, 1.0), Result({"heldout/math": 3.0}, 1, 1.0, 1.0)]
+    metrics, coefficients = wanted.terms(results)
+    np.testing.assert_array_equal(metrics, [[-1.0], [-3.0]])
+    np.testing.assert_array_equal(coefficients, [1.0])
+
+
 def test_noise_is_pooled_over_mixtures_and_counts_its_degrees_of_freedom():
     sd, freedom = noise([[1.0, 3.0], [10.0, 10.0, 13.0], [7.0]])
     assert freedom == 3

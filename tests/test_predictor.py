@@ -4,6 +4,7 @@ import sys
 import numpy as np
 import pytest
 
+from climb_engine.search.gaussian import gaussian_processes
 from climb_engine.search.predictor import (
     CANDIDATES,
     NAMES,
@@ -12,6 +13,7 @@ from climb_engine.search.predictor import (
     rank_correlation,
     select,
 )
+from climb_engine.search.regression import Trials
 from climb_engine.types import ClimbError
 
 DOMAINS = 6
@@ -212,6 +214,14 @@ def test_gp_learns_the_noise_or_takes_it_as_given():
     scores = planted(weights) + 0.2 * np.random.default_rng(1).normal(size=80)
     assert make_predictor("gp").fit(weights, scores).noise_sd == pytest.approx(0.2, rel=0.35)
     assert make_predictor("gp", noise_sd=0.05).fit(weights, scores).noise_sd == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("n", [40, 230])
+def test_what_a_process_foretells_of_a_left_out_trial_stands_in_the_trials_order(n):
+    weights, scores = trials(n)
+    known = Trials.of(weights, scores)
+    for process in gaussian_processes(known, None).members:
+        assert rank_correlation(process.left_out()[0], known.scores) > 0.8
 
 
 def test_gp_draws_over_many_mixtures_scatter_as_those_over_few():

@@ -7,22 +7,37 @@ loop and may be killed anywhere: built again on the same log, the search goes on
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from climb_engine.config import SearchConfig
-from climb_engine.search.acquisition import bayesian, top_n
+from climb_engine.search.baselines import Spent, baselines
+from climb_engine.search.methods import (
+    DECIMALS,
+    PRIOR_ONLY,
+    Evidence,
+    batch,
+    first_mixtures,
+    rank_candidates,
+    settle,
+    settle_among,
+    value_of_more,
+)
 from climb_engine.search.objective import Objective, noise, signal_to_noise
-from climb_engine.search.predictor import Predictor, make_predictor
-from climb_engine.search.space import MixtureSpace, distinct
+from climb_engine.search.outcome import Choice, Outcome, StopHint, Trust, paired_gain
+from climb_engine.search.predictor import Validation
+from climb_engine.search.record import choice_from, choice_json, result_from, result_json
+from climb_engine.search.regression import FEWEST
+from climb_engine.search.space import MixtureSpace
 from climb_engine.types import ClimbError, FloatArray, Mixture, Result, Trial
 
+__all__ = ["Choice", "EventLog", "Outcome", "Search", "StopHint", "Trust"]
+
 FINAL = 1_000_000  # the "iteration" whose random numbers the final choice draws with
-_LEADERS = 8  # local candidates move around this many of the best measured mixtures
-_DECIMALS = 6  # mixtures that agree to this many places are the same mixture
+DRAWS = 2000  # of the predictor's belief, for the spread of a gain
 
 
 class EventLog(Protocol):
@@ -32,32 +47,6 @@ class EventLog(Protocol):
 
     def append(self, event: dict[str, Any], /) -> Any:
         """Add one event at the end, lasting."""
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The mixture that a finished search settles on, and what its predictor expected of it."""
-
-    mixture: Mixture
-    predicted: float
-    sd: float
-    iterations: int  # how many had been told
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a search has to show. Scores are higher-is-better; nan where there is nothing to compute from."""
-
-    natural: tuple[float, ...]  # the natural mixture's scores, one per seed
-    chosen: Choice | None
-    confirmed: tuple[float, ...]  # the chosen mixture's scores under fresh seeds
-    best: Trial | None  # the best single measurement
-    best_score: float
-    gain: float  # mean paired difference, chosen minus natural, over the fresh seeds
-    gain_interval: tuple[float, float]  # 95 %, Student t
-    noise_sd: float  # standard deviation of a score when only the seed changes
-    noise_freedom: int
-    signal_to_noise: float  # sd between mixtures over noise_sd
 
 
 class Search:
@@ -77,12 +66,10 @@ class Search:
         self._log = log
         self._trials: dict[int, Trial] = {}
         self._choices: list[Choice] = []
-        events = 0
+        self._evidence: Evidence | None = None
+        self._started = False
         for event in log:
             self._fold(event)
-            events += 1
-        if not events:
-            self._record({"event": "started", "domains": list(space.domains)})
 
     # ---- what is known -------------------------------------------------------------------------------------------
 
@@ -124,8 +111,27 @@ class Search:
     def measured(self) -> tuple[FloatArray, FloatArray]:
         """Weights (n, m) and scores (n,) of everything measured."""
         done = [trial for trial in self.trials if trial.result]
-        weights = np.array([trial.mixture.weights for trial in done]).reshape(len(done), len(self.space.domains))
-        return weights, np.array([self.score(trial) for trial in done])
+        return self._weights(done), np.array([self.score(trial) for trial in done])
+
+    def evidence(self) -> Evidence:
+        """What is known, as the methods see it: with the predictor fitted to it.
+
+        Raises ClimbError when too few trials are measured.
+        """
+        if self._evidence is None:
+            done = [trial for trial in self.trials if trial.result]
+            if len(done) < FEWEST:
+                failed = [trial.error for trial in self.trials if trial.error]
+                why = f"; the first failure says: {failed[0]}" if failed else ""
+                raise ClimbError(f"a predictor needs at least {FEWEST} measured trials, there are {len(done)}{why}")
+            metrics, coefficients = self.objective.terms([trial.result for trial in done if trial.result])
+            tried = self._weights(self.trials)
+            self._evidence = Evidence(self.space, self.config, self._weights(done), metrics, coefficients, tried)
+        return self._evidence
+
+    def validation(self) -> Validation | None:
+        """The predictor cross-validated on everything measured; None when that is too little."""
+        return self.evidence().validation()
 
     # ---- the conversation ----------------------------------------------------------------------------------------
 
@@ -154,7 +160,7 @@ class Search:
         if isinstance(outcome, str):
             self._record({"event": "failed", "trial": trial, "error": outcome})
         else:
-            self._record({"event": "told", "trial": trial, **_result_json(outcome)})
+            self._record({"event": "told", "trial": trial, **result_json(outcome)})
         return self._trials[trial]
 
     def suggest(self, mixture: Mixture) -> Trial:
@@ -167,19 +173,40 @@ class Search:
         return self._trials[entries[0]["id"]]
 
     def propose(self, n: int) -> tuple[Choice, ...]:
-        """The best untried mixtures by prediction, best first."""
-        predictor = self._fitted()
-        pool = self._untried(self._pool(self._rng(FINAL)))
-        mean, sd = predictor.predict(pool)
-        best = np.argsort(-mean, kind="stable")[:n]
-        return tuple(Choice(self._mixture(pool[i]), float(mean[i]), float(sd[i]), self.iteration) for i in best)
+        """The best untried mixtures by prediction, best first, a little apart from each other."""
+        return tuple(self._foretold(row) for row in rank_candidates(self.evidence(), n, self._rng(FINAL)))
+
+    def baselines(self) -> dict[str, Choice]:
+        """What a search has to beat, with what the predictor expects of it; ``suggest`` puts one to the test."""
+        drawn = [trial for trial in self.trials if trial.result and trial.iteration == 1 and trial.origin == "sampled"]
+        scores = np.array([self.score(trial) for trial in drawn])
+        found = baselines(self.space, self._weights(drawn), scores, self.config.candidates, self._rng(FINAL))
+        return {name: self._foretold(weights) for name, weights in found.items()}
+
+    def spent(self) -> Spent:
+        """What the search cost so far: proxies, tokens, seconds, FLOPs."""
+        return Spent.on(self.trials)
+
+    def stop_hint(self) -> StopHint:
+        """What another iteration, as large as the last, is expected to bring."""
+        evidence, size = self.evidence(), self.config.iterations[-1]
+        results = [trial.result for trial in self.trials if trial.result]
+        sd, freedom = noise(list(self._repeats().values()))
+        sd = sd if freedom >= 2 else evidence.predictor.noise_sd
+        return StopHint(
+            gain=value_of_more(evidence, size, self._rng(FINAL)),
+            visible=sd / math.sqrt(max(self.config.confirm, 1)),
+            trials=size,
+            seconds=size * float(np.mean([result.seconds for result in results])),
+            flops=size * float(np.mean([result.flops for result in results])),
+        )
 
     def outcome(self) -> Outcome:
         """Sum up what has been measured so far."""
         natural = self._scores_of(self.space.natural, "natural")
         choice = self.choice
         confirmed = self._scores_of(choice.mixture.weights, "confirm") if choice else {}
-        gain, interval = _gain(confirmed, natural)
+        gain, interval = paired_gain(confirmed, natural)
         repeats = list(self._repeats().values())
         sd, freedom = noise(repeats)
         best = max((t for t in self.trials if t.result), key=self.score, default=None)
@@ -205,64 +232,64 @@ class Search:
             sampled = [(row, step, "sampled", 0) for row in self._sample(step, self.config.iterations[step - 1])]
             self._record({"event": "asked", "iteration": step, "trials": self._entries(references + sampled)})
         elif step > self.planned and limit >= self.planned and self.choice is None:
-            self._choose()
+            self._finish()
 
     def _reference_seeds(self) -> range:
         known = sum(trial.origin == "natural" for trial in self._trials.values())
         return range(known, self.config.reference_runs) if self.iteration == 0 else range(0)
 
     def _sample(self, step: int, n: int) -> FloatArray:
-        rng = self._rng(step)
-        if step == 1 or self.config.method == "random":
-            return self._untried(self.space.sample(4 * n, rng))[:n]
-        predictor = self._fitted()
-        if self.config.method == "climb":
-            return top_n(predictor, self._untried(self._pool(rng)), n, self.config.top or max(n * n, 128), rng)
-        return bayesian(predictor, self._untried(self._pool(rng)), n, self.measured()[0], rng)
+        if step == 1 or self.config.method in PRIOR_ONLY:
+            return first_mixtures(self.space, n, self._weights(self.trials), self._rng(step))
+        return batch(self.evidence(), n, self._rng(step))
 
-    def _pool(self, rng: np.random.Generator) -> FloatArray:
-        """Candidates (c, m): the prior's, and for the Bayesian method also moves around the best measured."""
-        if self.config.method != "bayesian":
-            return self.space.candidates(self.config.candidates, rng)
-        weights, scores = self.measured()
-        leaders = weights[np.argsort(-scores, kind="stable")[:_LEADERS]]
-        half = self.config.candidates // 2
-        return np.concatenate([self.space.candidates(half, rng), self.space.local(leaders, half, rng)])
+    def _finish(self) -> None:
+        """Choose; or, where several are to be confirmed, first name those and choose once they are measured."""
+        shortlisted = [t for t in self.trials if t.origin == "confirm" and t.iteration == self.iteration]
+        if shortlisted:
+            self._choose(self._among(shortlisted), [])
+            return
+        best = settle(self.evidence(), self.config.confirm_best, self._rng(FINAL))
+        seeds = range(1, self.config.confirm + 1)
+        fresh = self._entries([(row, self.iteration, "confirm", seed) for row in best for seed in seeds])
+        if len(best) == 1 or not fresh:
+            self._choose(best[0], fresh[: self.config.confirm])
+        else:
+            self._record({"event": "shortlisted", "iteration": self.iteration, "trials": fresh})
 
-    def _choose(self) -> None:
-        best = self._settle()
-        weights = best.mixture.weights
-        fresh = [(weights, self.iteration, "confirm", seed) for seed in range(1, self.config.confirm + 1)]
-        chosen = {"weights": weights.tolist(), "predicted": best.predicted, "sd": best.sd}
-        self._record({"event": "chosen", "iteration": self.iteration, **chosen, "trials": self._entries(fresh)})
+    def _among(self, shortlisted: list[Trial]) -> FloatArray:
+        measured = [trial for trial in shortlisted if trial.result] or shortlisted
+        scores: dict[bytes, list[float]] = {}
+        for trial in measured:
+            scores.setdefault(_key(trial.mixture.weights), []).append(self.score(trial))
+        mixtures = {_key(trial.mixture.weights): trial.mixture.weights for trial in measured}
+        means = np.array([np.mean(scores[key]) for key in mixtures])
+        return settle_among(self.evidence(), np.array(list(mixtures.values())), means)
 
-    def _settle(self) -> Choice:
-        """Choose the final mixture.
+    def _choose(self, weights: FloatArray, fresh: list[dict[str, Any]]) -> None:
+        found, evidence = self.validation(), self.evidence()
+        n = len(evidence.weights)
+        trust = Trust(found.name, evidence.by_metric, n, found.spearman, found.coverage) if found else None
+        choice = replace(self._foretold(weights), trust=trust)
+        self._record({"event": "chosen", **choice_json(choice), "trials": fresh})
 
-        The paper takes the best prediction; the Bayesian method discounts it by its uncertainty and lets measured
-        mixtures compete, since the arg-max of a noisy prediction is mostly noise.
-        """
-        if self.config.method != "bayesian":
-            return self.propose(1)[0]
-        predictor = self._fitted()
-        pool = np.concatenate([self.measured()[0], self._pool(self._rng(FINAL))])
-        mean, sd = predictor.predict(pool)
-        best = int(np.argmax(mean - sd))
-        return Choice(self._mixture(pool[best]), float(mean[best]), float(sd[best]), self.iteration)
+    def _foretold(self, weights: FloatArray) -> Choice:
+        predictor = self.evidence().predictor
+        mean, sd = predictor.predict(weights[None])
+        both = np.stack([weights, self.space.natural])
+        draws = predictor.sample(both, DRAWS, self._rng(FINAL))
+        gain = predictor.mean(both)
+        return Choice(
+            mixture=self._mixture(weights),
+            predicted=float(mean[0]),
+            sd=float(sd[0]),
+            iterations=self.iteration,
+            gain=float(gain[0] - gain[1]),
+            gain_sd=float((draws[:, 0] - draws[:, 1]).std()),
+        )
 
-    def _fitted(self) -> Predictor:
-        weights, scores = self.measured()
-        if len(scores) < 2:
-            failed = [trial.error for trial in self.trials if trial.error]
-            why = f"; the first failure says: {failed[0]}" if failed else ""
-            raise ClimbError(f"a predictor needs at least 2 measured trials, there are {len(scores)}{why}")
-        predictor = make_predictor("lightgbm" if self.config.method == "climb" else "gp", self.config.seed)
-        predictor.fit(weights, scores)
-        return predictor
-
-    def _untried(self, pool: FloatArray) -> FloatArray:
-        tried = np.array([trial.mixture.weights for trial in self.trials]).reshape(-1, len(self.space.domains))
-        return distinct(pool, tried, _DECIMALS)
+    def _weights(self, trials: Iterable[Trial]) -> FloatArray:
+        return np.array([trial.mixture.weights for trial in trials]).reshape(-1, len(self.space.domains))
 
     def _rng(self, step: int) -> np.random.Generator:
         return np.random.default_rng([self.config.seed, step])
@@ -277,11 +304,16 @@ class Search:
     # ---- the fold ------------------------------------------------------------------------------------------------
 
     def _record(self, event: dict[str, Any]) -> None:
+        if not self._started:
+            started = {"event": "started", "domains": list(self.space.domains)}
+            self._log.append(started)
+            self._fold(started)
         self._log.append(event)
         self._fold(event)
 
     def _fold(self, event: Mapping[str, Any]) -> None:
         kind = event.get("event")
+        self._started, self._evidence = True, None
         if kind == "started" and tuple(event["domains"]) != self.space.domains:
             raise ClimbError("this log belongs to a search over other domains; start a new one")
         for entry in event.get("trials", ()):
@@ -293,12 +325,11 @@ class Search:
                 entry["seed"],
             )
         if kind == "told":
-            self._trials[event["trial"]] = replace(self._trials[event["trial"]], result=_result(event))
+            self._trials[event["trial"]] = replace(self._trials[event["trial"]], result=result_from(event))
         elif kind == "failed":
             self._trials[event["trial"]] = replace(self._trials[event["trial"]], error=event["error"])
         elif kind == "chosen":
-            mixture = self._mixture(np.array(event["weights"]))
-            self._choices.append(Choice(mixture, event["predicted"], event["sd"], event["iteration"]))
+            self._choices.append(choice_from(event, self.space.domains))
 
     def _mixture(self, weights: FloatArray) -> Mixture:
         return Mixture(self.space.domains, weights)
@@ -317,43 +348,4 @@ class Search:
 
 
 def _key(weights: FloatArray) -> bytes:
-    return np.round(weights, _DECIMALS).tobytes()
-
-
-def _gain(chosen: Mapping[int, float], natural: Mapping[int, float]) -> tuple[float, tuple[float, float]]:
-    pairs = [chosen[seed] - natural[seed] for seed in chosen if seed in natural]
-    return (math.nan, (math.nan, math.nan)) if not pairs else mean_interval(pairs)
-
-
-def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, tuple[float, float]]:
-    """Mean and its Student-t interval; the interval is nan for fewer than two values."""
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return mean, (math.nan, math.nan)
-    from scipy.stats import t
-
-    half = float(t.ppf((1 + level) / 2, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values)))
-    return mean, (mean - half, mean + half)
-
-
-def _result_json(result: Result) -> dict[str, Any]:
-    return {
-        "metrics": dict(result.metrics),
-        "tokens": result.tokens,
-        "seconds": result.seconds,
-        "flops": result.flops,
-        "repeats": dict(result.repeats),
-        "curve": [list(point) for point in result.curve],
-    }
-
-
-def _result(event: Mapping[str, Any]) -> Result:
-    curve: Iterable[Sequence[float]] = event.get("curve", ())
-    return Result(
-        metrics=event["metrics"],
-        tokens=event["tokens"],
-        seconds=event["seconds"],
-        flops=event["flops"],
-        repeats=event.get("repeats", {}),
-        curve=tuple((int(step), float(loss)) for step, loss in curve),
-    )
+    return np.round(weights, DECIMALS).tobytes()

@@ -68,23 +68,49 @@ class Objective:
 
         Raises ClimbError when one was not measured.
         """
-        terms = [weight * self._value(name, metrics) for name, weight in self.weights.items()]
-        score = sum(terms) / sum(self.weights.values())
+        score = sum(part * metrics[name] for name, part in self.parts(metrics).items())
         return score if math.isfinite(score) else math.nan
+
+    def parts(self, metrics: Mapping[str, float]) -> dict[str, float]:
+        """The signed part that each measured metric has in the score: "heldout/all" is spread over its domains."""
+        whole = sum(self.weights.values())
+        parts: dict[str, float] = {}
+        for name, weight in self.weights.items():
+            measured = _measured(name, metrics)
+            sign = 1 if _is_accuracy(name) else -1
+            for metric in measured:
+                parts[metric] = parts.get(metric, 0.0) + sign * weight / whole / len(measured)
+        return parts
 
     def scores(self, results: Sequence[Result]) -> FloatArray:
         """(n,) scores of n results."""
         return np.array([self.score(result.metrics) for result in results], dtype=np.float64)
 
-    @staticmethod
-    def _value(name: str, metrics: Mapping[str, float]) -> float:
-        if name in metrics:
-            higher_is_better = name.endswith(ACCURACIES) and not name.startswith(HELDOUT)
-            return metrics[name] if higher_is_better else -metrics[name]
-        domains = [value for metric, value in metrics.items() if metric.startswith(HELDOUT)]
-        if name == f"{HELDOUT}all" and domains:
-            return -sum(domains) / len(domains)
+    def terms(self, results: Sequence[Result]) -> tuple[FloatArray, FloatArray]:
+        """What the scores of n results are made of: metrics (n, q) and signed coefficients (q,).
+
+        ``metrics @ coefficients`` are the scores. Where results measured different domains, the one metric is the
+        score itself.
+        """
+        parts = [self.parts(result.metrics) for result in results]
+        if not parts or any(set(other) != set(parts[0]) for other in parts):
+            return self.scores(results)[:, None], np.ones(1)
+        metrics = [[result.metrics[name] for name in parts[0]] for result in results]
+        return np.array(metrics, dtype=np.float64), np.array(list(parts[0].values()))
+
+
+def _is_accuracy(name: str) -> bool:
+    return name.endswith(ACCURACIES) and not name.startswith(HELDOUT)
+
+
+def _measured(name: str, metrics: Mapping[str, float]) -> list[str]:
+    """The measured metrics whose mean is the metric of this name."""
+    found = [name] if name in metrics else []
+    if not found and name == f"{HELDOUT}all":
+        found = [metric for metric in metrics if metric.startswith(HELDOUT)]
+    if not found:
         raise ClimbError(f"the score needs {name}, which was not measured{nearest(name, metrics)}")
+    return found
 
 
 def noise(groups: Sequence[Sequence[float]]) -> tuple[float, int]:

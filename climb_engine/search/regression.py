@@ -171,8 +171,10 @@ class LowRank:
     noise_sd: float
 
     def predict(self, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """See Predictor."""
         return self.mean(weights), np.sqrt(np.square(self.root(weights)).sum(axis=1))
 
     def sample(self, weights: FloatArray, n: int, rng: np.random.Generator) -> FloatArray:
+        """See Predictor."""
         root = self.root(weights)
         return np.asarray(self.mean(weights) + rng.standard_normal((n, root.shape[1])) @ root.T)

@@ -59,9 +59,9 @@ def load_items(task: str, file: str | None = None) -> tuple[Item, ...]:
     """The validation items of a known task (``TASKS``), or those of the user's own JSONL ``file``.
 
     A line of the file is ``{"context", "choices", "gold"}``; ``{"contexts", "continuation", "gold"}`` for partial
-    scoring; or ``{"context", "continuation"}`` for a last word, which is scored by bits per byte only. A space is put
-    between context and continuation unless either brings white space. Raises ClimbError for an unknown task and for a
-    line that is none of these.
+    scoring; or ``{"context", "continuation"}`` for a last word, as in LAMBADA, whose accuracy is that of greedy
+    decoding. A space is put between context and continuation unless either brings white space. Raises ClimbError for an
+    unknown task and for a line that is none of these.
     """
     if file is not None:
         return tuple(_own_items(task, file))
@@ -379,41 +379,51 @@ def pad(requests: Requests, index: Ids) -> tuple[Ids, npt.NDArray[np.bool_]]:
     return tokens, inside & (columns >= requests.continuation_start[index][:, None])
 
 
-def item_scores(requests: Requests, logliks: FloatArray) -> dict[str, FloatArray]:
+def item_scores(
+    requests: Requests, logliks: FloatArray, greedy: npt.NDArray[np.bool_] | None = None
+) -> dict[str, FloatArray]:
     """Log-likelihoods (p, r) in nats to "acc", "acc_norm" and "bpb", each (p, i), for paired statistics.
 
-    acc: the gold choice is the likeliest; acc_norm: it is per byte; bpb: bits per byte of the gold continuation.
-    NaN where a log-likelihood that it needs is not finite, and for the accuracy of an item with a single choice.
+    acc: the gold choice is the likeliest; acc_norm: it is per byte; bpb: bits per byte of the gold continuation. The
+    acc of a single choice, as in LAMBADA, is whether each of its tokens is the likeliest: ``greedy`` (p, r). NaN where
+    a log-likelihood that it needs is not finite, and where a single choice has nothing to tell it from.
     """
     table = np.full((len(requests.gold), int(requests.choice.max(initial=0)) + 1), -1)
     table[requests.item, requests.choice] = np.arange(len(requests))
     known = np.where(np.isfinite(logliks), logliks, np.nan)
     by_choice = np.where(table >= 0, known[:, table], -np.inf)  # (p, i, c)
     gold = table[np.arange(len(table)), requests.gold]
-    undecided = np.isnan(by_choice).any(-1) | ((table >= 0).sum(-1) < 2)
+    undecided = np.isnan(by_choice).any(-1)
+    single = (table >= 0).sum(-1) < 2
 
     def right(values: FloatArray) -> FloatArray:
-        return np.where(undecided, np.nan, values.argmax(-1) == requests.gold)
+        return np.where(undecided | single, np.nan, values.argmax(-1) == requests.gold)
 
+    acc = right(by_choice)
+    if greedy is not None:
+        acc = np.where(single & ~undecided, greedy[:, gold], acc)
     return {
-        "acc": right(by_choice),
+        "acc": acc,
         "acc_norm": right(by_choice / requests.bytes[table]),
         "bpb": -known[:, gold] / math.log(2) / requests.bytes[gold],
     }
 
 
-def score_requests(requests: Requests, logliks: FloatArray) -> dict[str, FloatArray]:
+def score_requests(
+    requests: Requests, logliks: FloatArray, greedy: npt.NDArray[np.bool_] | None = None
+) -> dict[str, FloatArray]:
     """Log-likelihoods (p, r) in nats to "<task>/acc", "<task>/acc_norm" and "<task>/bpb", each (p,): means over items.
 
-    A task whose items all have a single choice has only bpb. A proxy with a log-likelihood that is not finite gets NaN
-    in the metrics that need it; the other proxies are not touched.
+    A task whose items all have a single choice has no acc_norm, and acc only with ``greedy`` (p, r). A proxy with a
+    log-likelihood that is not finite gets NaN in the metrics that need it; the other proxies are not touched.
     """
-    scores = item_scores(requests, logliks)
+    scores = item_scores(requests, logliks, greedy)
     several = np.bincount(requests.item, minlength=len(requests.gold)) > 1
+    all_have = {"bpb"} if greedy is None else {"bpb", "acc"}
     means = {}
     for number, task in enumerate(requests.tasks):
         for metric, values in scores.items():
-            counted = (requests.task == number) & (several | (metric == "bpb"))
+            counted = (requests.task == number) & (several | (metric in all_have))
             if counted.any():
                 means[f"{task}/{metric}"] = values[:, counted].mean(-1)
     return means
