@@ -8,10 +8,12 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
 
+from climb_engine.recipes import RECIPES
 from climb_engine.search.loop import Outcome, Search
 from climb_engine.types import ClimbError, Mixture
 from climb_engine.workspace import write_atomically
@@ -38,13 +40,22 @@ def exported(search: Search, trial: int | None, provenance: Mapping[str, Any]) -
     }
 
 
-def write(folder: Path, record: Mapping[str, Any]) -> Path:
-    """Write ``mixture.json``, ``mixture.yaml`` and ``mixture.csv`` into ``folder``; returns it."""
-    write_atomically(folder / "mixture.json", (json.dumps(record, indent=2) + "\n").encode())
-    write_atomically(
-        folder / "mixture.yaml", yaml.safe_dump(dict(record), sort_keys=False, allow_unicode=True).encode()
-    )
-    write_atomically(folder / "mixture.csv", _csv(record["weights"], record["natural_weights"]).encode())
+def write(folder: Path, record: Mapping[str, Any], recipes: Mapping[str, str] = MappingProxyType({})) -> Path:
+    """Write ``mixture.json``, ``mixture.yaml``, ``mixture.csv`` and the recipes into ``folder``; returns it.
+
+    Recipes that an earlier export left there and this one has not are removed: they hold other weights.
+    """
+    files = {
+        "mixture.json": json.dumps(record, indent=2) + "\n",
+        "mixture.yaml": yaml.safe_dump(dict(record), sort_keys=False, allow_unicode=True),
+        "mixture.csv": _csv(record["weights"], record["natural_weights"]),
+        **recipes,
+    }
+    for recipe in (recipe for some in RECIPES.values() for recipe in some):
+        if recipe.file not in files:
+            (folder / recipe.file).unlink(missing_ok=True)
+    for name, text in files.items():
+        write_atomically(folder / name, text.encode())
     return folder
 
 
