@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from record import save
 
 from climb_engine.config import DomainsConfig
-from climb_engine.curate.quality import RULES, HeuristicsScorer, explain
+from climb_engine.curate.heuristics import RULES, HeuristicsScorer, explain
 from climb_engine.types import METRICS
 
 DRAWS = 5
