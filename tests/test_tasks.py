@@ -368,6 +368,18 @@ def test_a_task_of_single_choices_has_bits_per_byte_only():
     assert scores["last/bpb"][0] == pytest.approx(1 / math.log(2))
 
 
+def test_a_last_word_is_right_when_greedy_decoding_writes_it():
+    items = [question((" word",), task="last", item_id=str(n)) for n in range(4)] + [question(task="own")]
+    requests = encode(items, words, 64, BOS)
+    logliks = np.array([[-4.0, -1, -1, -1, -1, -2], [-4.0, -1, -1, math.nan, -2, -1]])
+    greedy = np.array([[True, True, True, False, False, True], [False, True, False, False, True, False]])
+    scores = score_requests(requests, logliks, greedy)
+    assert sorted(scores) == ["last/acc", "last/bpb", "own/acc", "own/acc_norm", "own/bpb"]
+    assert scores["last/acc"][0] == 0.75 and scores["own/acc"].tolist() == [1.0, 0.0]  # of choices, the likeliest
+    assert np.isnan(scores["last/acc"][1]) and np.isnan(scores["last/bpb"][1])
+    assert item_scores(requests, logliks, greedy)["acc"][1, :3].tolist() == [0.0, 1.0, 0.0]
+
+
 def test_a_proxy_that_is_not_finite_spoils_only_its_own_scores():
     items = [question(task="a"), question(task="b")]
     good = [-1.0, -2.0, -3.0, -2.0]
