@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from climb_engine.types import FloatArray
+from climb_engine.types import FloatArray, Ids, Vectors
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -122,6 +122,62 @@ def best_so_far(
         )  # fmt: skip
     figure.update_xaxes(title="measured trials", showgrid=False, range=[0.4, len(measured) + 0.6], tickformat="d")
     figure.update_yaxes(tickformat=".4~f", nticks=6)
+    return figure
+
+
+def document_map(
+    groups: Sequence[tuple[str, str | FloatArray, Vectors, Ids]],
+    box: tuple[float, float, float, float],
+    image: str = "",
+    labels: Sequence[tuple[str, float, float, int]] = (),
+    marked: Sequence[tuple[str, Vectors]] = (),
+    scale: tuple[str, float, float] | None = None,
+    size: float = 4,
+    height: int = 640,
+    dark: bool = False,
+) -> go.Figure:
+    """A map without axes: points in groups of (name, colour or values, positions (n, 2), documents (n,)).
+
+    ``image`` (data URI) lies below and fills ``box``; ``labels`` are (name, x, y, pixels up); ``marked`` positions
+    are ringed; ``scale`` (title, low, high) is that of values; ``dark`` is the page's background.
+    """
+    import plotly.graph_objects as go
+
+    left, right, bottom, top = box
+    ink, paper = ("#e8eaee", "rgba(14, 17, 23, 0.68)") if dark else ("#1f2430", "rgba(255, 255, 255, 0.74)")
+    figure = go.Figure()
+    for number, (name, colour, points, documents) in enumerate(groups):
+        marker: dict[str, object] = {"color": colour, "size": size, "opacity": 0.7, "line": {"width": 0}}
+        if scale and not isinstance(colour, str):
+            bar = {"title": {"text": label(scale[0]), "side": "top"}, "thickness": 8, "len": 0.35, "y": 0.2, "x": 1.0}
+            marker |= {"cmin": scale[1], "cmax": scale[2], "colorscale": "Viridis", "showscale": not number}
+            marker |= {"colorbar": bar | {"xanchor": "right", "xpad": 2, "tickfont": {"size": 10}}}
+        figure.add_scattergl(
+            x=points[:, 0], y=points[:, 1], mode="markers", name=label(name, 40), customdata=documents,
+            marker=marker,
+            hovertemplate="%{fullData.name}<br>document %{customdata}<extra></extra>",
+            selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": 0.25}},
+        )  # fmt: skip
+    for name, points in marked:
+        ring = {"color": "rgba(0,0,0,0)", "size": size + 5, "line": {"color": "#e0533d", "width": 1.6}}
+        figure.add_scattergl(
+            x=points[:, 0], y=points[:, 1], mode="markers", name=label(name, 40), marker=ring, hoverinfo="skip"
+        )
+    _plain(figure, height)
+    if image:
+        figure.add_layout_image(
+            source=image, xref="x", yref="y", x=left, y=top, sizex=right - left, sizey=top - bottom,
+            sizing="stretch", layer="below",
+        )  # fmt: skip
+    for name, x, y, up in labels:
+        figure.add_annotation(
+            x=x, y=y, yshift=up, text=f"<b>{label(name, 34)}</b>", showarrow=False, bgcolor=paper,
+            font={"size": 12, "color": ink}, borderpad=1,
+        )  # fmt: skip
+    figure.update_layout(showlegend=False, margin={"l": 0, "r": 0, "t": 0, "b": 0}, dragmode=None)
+    figure.update_layout(modebar={"bgcolor": "rgba(0,0,0,0)", "color": INK, "activecolor": ACCENT})
+    figure.update_xaxes(visible=False, range=[left, right], fixedrange=False)
+    figure.update_yaxes(visible=False, range=[bottom, top], fixedrange=False)
     return figure
 
 

@@ -18,6 +18,10 @@ page = st.navigation(
             help="Where the run stands, what was found, and the next step.",
         ),
         st.Page(
+            PAGES / "clusters.py", title="Clusters", icon=":material/bubble_chart:",
+            help="The map of all documents: look, read, search, keep and prune.",
+        ),
+        st.Page(
             PAGES / "jobs.py", title="Jobs", icon=":material/manufacturing:",
             help="Everything that was started on this run: state, log, stop, resume.",
         ),

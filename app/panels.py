@@ -58,6 +58,8 @@ def strip(run: Run, plan: Sequence[Planned], search: Search | None, job: Job | N
     at_work = job.progress[0].stage if job and job.alive and job.progress else ""
     with st.grid(8, min_column_width=118, gap="xsmall", key="strip"):
         for stage in plan:
+            if stage.optional:
+                continue
             artifact = run.artifact(stage.stage)
             state = "working" if stage.stage == at_work else stage.state
             fact = _fact(stage.stage, artifact.facts) if artifact else stage.state.replace("missing", "to do")
@@ -72,7 +74,7 @@ def rerun_reasons(plan: Sequence[Planned]) -> list[str]:
     """Why finished stages would run again: each cause once, then all that follows from them."""
     causes, following = [], []
     for stage in plan:
-        if stage.state == "done" or stage.why == "has not run yet":
+        if stage.optional or stage.state == "done" or stage.why == "has not run yet":
             continue
         own = [part for part in stage.why.split("; ") if not part.endswith(" changes")]
         causes += [f"{stage.stage} ({', '.join(own)})"] if own else []

@@ -43,7 +43,7 @@ def _consequences(run: Run, wanted: RunConfig, search: Search | None) -> list[st
     then = Run(run.workspace.folder)
     then.config = wanted
     before = {stage.stage: stage.state for stage in run.plan()}
-    again = rerun_reasons([now for now in then.plan() if before[now.stage] == "done"])
+    again = rerun_reasons([now for now in then.plan() if before[now.stage] == "done" and not now.optional])
     lines = [f"runs again: {'; '.join(again)}"] if again else []
     if search and search.trials and then.search_digest != run.search_digest:
         known = then.workspace.log(then.search_digest).path.exists()

@@ -31,6 +31,7 @@ class Step:
 
 def next_step(plan: Sequence[Planned], search: Search | None, config: SearchConfig) -> Step:
     """The one thing to do next, as the stages and the search stand."""
+    plan = [stage for stage in plan if not stage.optional]
     waiting = [stage.stage for stage in plan if stage.state != "done"]
     if waiting:
         begun = len(waiting) < len(plan) or any(stage.state == "partial" for stage in plan)

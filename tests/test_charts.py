@@ -1,9 +1,13 @@
 """Figures from plain arrays: what they show, in which order, and that nothing in them is markup."""
 
+import base64
+import io
+
 import numpy as np
 import pytest
+from PIL import Image
 
-from app import charts
+from app import charts, maps
 
 DOMAINS = ("law", "sport", "spam <b>x</b> %{y}", "code")
 WEIGHTS = np.array([0.1, 0.5, 0.15, 0.25])
@@ -98,3 +102,80 @@ def test_a_swatch_is_the_domain_colour():
     assert charts.domain_colour(4).removeprefix("#") in charts.swatch(4)
     assert charts.swatch(4).startswith("data:image/svg+xml")
     assert "#" not in charts.swatch(4)
+
+
+# The map
+
+
+def square(n=2000):
+    return np.random.default_rng(0).uniform(0, 10, (n, 2)).astype(np.float32)
+
+
+def test_a_polygon_holds_what_the_even_odd_rule_says():
+    points = square()
+    x, y = points.T
+    assert np.array_equal(maps.inside(points, [2, 8, 8, 2], [1, 1, 5, 5]), (x >= 2) & (x < 8) & (y >= 1) & (y < 5))
+    triangle = maps.inside(points, [0, 10, 0], [0, 0, 10])
+    assert np.array_equal(triangle, x + y < 10)
+    star = (
+        [5 + 4 * np.cos(a) for a in 4 * np.pi / 5 * np.arange(5)],
+        [5 + 4 * np.sin(a) for a in 4 * np.pi / 5 * np.arange(5)],
+    )
+    assert not maps.inside(np.array([[5, 5]], np.float32), *star)[0]  # the middle of a star is wound twice
+    assert maps.inside(np.array([[8, 5]], np.float32), *star)[0]
+    assert not maps.inside(points, [3, 3], [1, 9]).any()
+
+
+def test_a_selection_is_all_that_lies_in_any_of_its_shapes():
+    points = square()
+    box = {"x": [6, 4], "y": [4, 6]}
+    lasso = {"x": [0, 1, 1, 0], "y": [0, 0, 1, 1]}
+    found = maps.selected(points, {"box": [box], "lasso": [lasso]})
+    x, y = points.T
+    assert np.array_equal(found, ((x >= 4) & (x < 6) & (y >= 4) & (y < 6)) | ((x < 1) & (y < 1)))
+    assert maps.selected(points, {"points": [{"customdata": 3}]}) is None
+    assert maps.picked({"points": [{"customdata": 3}]}) == 3
+    assert maps.picked({"points": [{"customdata": 3}], "lasso": [lasso]}) is None
+    assert maps.picked({"points": [{"x": 1}]}) is None
+
+
+def test_the_density_image_shows_all_documents_where_they_are_and_in_their_colours():
+    points = np.array([[0, 0]] * 50 + [[10, 10]], np.float32)
+    rgb = np.array([[255, 0, 0]] * 50 + [[0, 0, 255]], np.uint8)
+    encoded = maps.density(points, rgb, (-0.5, 10.5, -0.5, 10.5)).removeprefix("data:image/png;base64,")
+    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))))
+    side = len(picture)
+    below, above = picture[side // 2 :, : side // 2], picture[: side // 2, side // 2 :]
+    assert below.reshape(-1, 4).max(axis=0)[[0, 2]].tolist() == [255, 0]
+    assert above.reshape(-1, 4).max(axis=0)[[0, 2]].tolist() == [0, 255]
+    assert below[..., 3].max() > above[..., 3].max() > 0
+    assert (picture[..., 3] > 0).sum() == 2
+
+
+def test_groups_beyond_the_colours_share_one_and_unknown_numbers_are_grey():
+    coloured = maps.by_group("source", np.arange(500) % 30, [f"s{i}" for i in range(30)])
+    assert coloured.names[-1] == "10 others"
+    assert len(coloured.names) == len(coloured.colours) == 21
+    scale = maps.by_value("quality", np.array([0.0, 5.0, np.nan]))
+    assert scale.rgb()[2].tolist() == [int(charts.INK[i : i + 2], 16) for i in (1, 3, 5)]
+    assert len({tuple(colour) for colour in scale.rgb().tolist()}) == 3
+
+
+def test_labels_do_not_cover_each_other_and_the_largest_come_first():
+    at = np.array([[5, 5]] * 8, np.float32)
+    shifts = maps.spread(at, np.arange(8), ["name"] * 8, (0, 10, 0, 10), 500, 500)
+    shown = sorted(shifts[shifts != maps.HIDDEN].tolist())
+    assert shown == [-32, -16, 0, 16, 32]
+    assert shifts[7] == 0
+    assert (shifts[:3] == maps.HIDDEN).all()
+
+
+def test_the_map_has_no_axes_and_its_names_are_no_markup():
+    rows = np.arange(3, dtype=np.int32)
+    groups = [(DOMAINS[2], charts.PRUNED, square(3), rows)]
+    figure = charts.document_map(groups, (0, 10, 0, 10), "data:,", [(DOMAINS[2], 1.0, 1.0, 0)], [("found", square(2))])
+    assert not figure.layout.xaxis.visible
+    assert "&lt;b&gt;" in figure.data[0].name
+    assert "spam <b>" not in figure.layout.annotations[0].text
+    assert figure.data[0].customdata.tolist() == [0, 1, 2]
+    assert figure.layout.images[0].sizex == 10

@@ -147,13 +147,13 @@ def ended(run: Path) -> Job:
 # Without a run
 
 
-@pytest.mark.parametrize("page", ["overview", "jobs", "new"])
+@pytest.mark.parametrize("page", ["overview", "clusters", "jobs", "new"])
 @pytest.mark.usefixtures("runs")
 def test_without_a_run_every_page_says_what_to_do(page):
     app = shown(page)
     assert "run" in words(app)
     assert not app.error
-    if page != "jobs":
+    if page in ("overview", "new"):
         assert {"demo", "look", "make"} <= {button.key for button in app.button}
 
 
@@ -428,18 +428,213 @@ def test_the_words_say_what_they_mean():
     assert plain("a_b*c\n<d>") == "a\\_b\\*c  \n\\<d\\>"
 
 
+# The clusters
+
+
+@pytest.fixture(scope="session")
+def clustered(tmp_path_factory, corpus):
+    """A run as far as its domains, with the map of its documents; not to be changed."""
+    config = RunConfig().with_values({"corpus.inputs": [str(corpus)], **SMALL})
+    run = Run.create(tmp_path_factory.mktemp("clustered") / "tiny", config)
+    run.run("domains")
+    run.run("projection")
+    return run.workspace.folder
+
+
+@pytest.fixture
+def mapped(runs, clustered):
+    """A copy that may be changed."""
+    return Path(shutil.copytree(clustered, runs / "tiny"))
+
+
+def selection(points=(), box=(), lasso=()):
+    """What the browser tells of a click (the document), a box or a lasso."""
+    found = [{"customdata": document} for document in points]
+    return {"selection": {"points": found, "point_indices": [], "box": list(box), "lasso": list(lasso)}}
+
+
+def the_map(app: AppTest) -> dict:
+    return json.loads(app.get("plotly_chart")[0].proto.spec)
+
+
+def cluster_of(run: Path, document: int) -> int:
+    return Run(run).needed("clustering").table(0)["cluster"][document].as_py()
+
+
+def test_a_run_without_clusters_says_what_must_run(runs, corpus):
+    begun(runs, corpus)
+    app = shown("clusters")
+    assert "corpus, embedding, clustering, quality must run" in words(app)
+    assert not app.error
+
+
+@pytest.mark.network
+def test_without_a_projection_the_clusters_stand_at_their_centroids_and_a_button_makes_the_map(mapped):
+    shutil.rmtree(next(mapped.glob("artifacts/projection-*")))
+    app = shown("clusters")
+    assert "map of single documents is not made yet" in words(app)
+    assert "6 clusters are drawn" in words(app)
+    app.session_state["map"] = selection(points=[5])
+    app.run()
+    assert app.selectbox(key="cluster").value == f"c{cluster_of(mapped, 5)}"
+    pressed(app, "project")
+    assert ended(mapped).state == "done"
+    app.run()
+    assert "61 of 61 documents are drawn" in words(app)
+    assert "project" not in {button.key for button in app.button}
+    assert not list(mapped.glob("artifacts/tokens-*"))
+
+
+@pytest.mark.network
+def test_a_click_on_the_map_shows_the_document_and_its_cluster(mapped):
+    app = shown("clusters")
+    assert "Choose a cluster" in words(app)
+    before = the_map(app)
+    app.session_state["map"] = selection(points=[7])
+    app.run()
+    assert app.selectbox(key="cluster").value == f"c{cluster_of(mapped, 7)}"
+    assert "Clicked" in words(app)
+    assert app.code[0].value == documents()[7]["text"][:400] + "…" * (len(documents()[7]["text"]) > 400)
+    assert the_map(app) == before  # else the browser would lose its zoom
+    app.session_state["map"] = selection()  # what a chart says when its figure has changed
+    app.run()
+    assert app.selectbox(key="cluster").value == f"c{cluster_of(mapped, 7)}"
+
+
+@pytest.mark.network
+def test_a_lasso_counts_every_document_not_only_those_drawn(mapped, monkeypatch):  # noqa: ARG001
+    monkeypatch.setattr("app.maps.DRAWN", 20)
+    app = shown("clusters")
+    assert "20 of 61 documents are drawn" in words(app)
+    around = {"x": [-1e3, 1e3, 1e3, -1e3], "y": [-1e3, -1e3, 1e3, 1e3]}
+    app.session_state["map"] = selection(points=[1, 2], lasso=[around])
+    app.run()
+    assert "61 of 61 documents" in words(app)
+    assert "(20 drawn)" in words(app)
+    breakdown = app.dataframe[0].value
+    assert breakdown["documents"].sum() == 61
+    app.session_state["map"] = selection(box=[{"x": [900, 901], "y": [900, 901]}])
+    app.run()
+    assert "0 of 61 documents" in words(app)
+    assert "no documents in it" in words(app)
+    pressed(app, "clear")
+    assert "of 61 documents** (" not in words(app)
+
+
+@pytest.mark.network
+def test_the_address_picks_the_cluster_and_a_strange_one_does_no_harm(mapped):  # noqa: ARG001
+    for wanted, found in (("c2", "c2"), ("c99", None), ("<b>", None)):
+        app = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=PATIENCE).run()
+        app.query_params["cluster"] = wanted
+        app = turned(app, "clusters")
+        assert app.selectbox(key="cluster").value == found
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("colour", ["cluster", "source", "quality", "length", "status"])
+def test_the_map_is_coloured_by_what_is_chosen(mapped, colour):  # noqa: ARG001
+    app = shown("clusters")
+    before = the_map(app)
+    app.selectbox(key="colour").select(colour).run()
+    assert not app.exception
+    assert the_map(app)["layout"]["images"][0]["source"] != before["layout"]["images"][0]["source"]
+
+
+@pytest.mark.network
+def test_words_are_found_in_any_case_and_meanings_by_their_neighbours(mapped):  # noqa: ARG001
+    app = shown("clusters")
+    app.text_input(key="find").set_value("HARBOUR").run()
+    holding = [i for i, row in enumerate(documents()[:60]) if "harbour" in row["text"]]
+    assert f"{len(holding)} documents of 61 contain it" in words(app)
+    assert [trace["name"] for trace in the_map(app)["data"]][-1] == "found"
+    app.text_input(key="find").set_value("(.*[").run()
+    assert "0 documents of 61" in words(app)
+    app.segmented_control(key="by").set_value("meaning")
+    app.text_input(key="find").set_value("telescope and comet").run()
+    assert not app.exception
+    assert app.code[-1].value.count("saw the")  # what is found can be read
+    assert any(word in app.code[-1].value for word in TOPICS["space"].split())
+
+
+@pytest.mark.network
+def test_documents_are_read_as_they_are_never_as_markup(mapped):
+    at = next(i for i, text in enumerate(Run(mapped).needed("corpus").table(0)["text"].to_pylist()) if HOSTILE in text)
+    app = shown("clusters")
+    app.session_state["map"] = selection(points=[at])
+    app.run()
+    assert app.code[0].value.startswith(HOSTILE)
+    for look in ("central", "random", "borderline", "worst"):
+        app.segmented_control(key="kind").set_value(look).run()
+        assert not app.exception
+    app.selectbox(key="colour").select("source").run()
+    assert "<img" not in json.dumps(the_map(app))
+    for kind in ("markdown", "caption", "error", "info", "success", "warning", "title", "subheader"):
+        for element in getattr(app, kind):
+            assert not re.search(r"(?<!\\)<img|(?<!\\)\*\*bold|(?<!\\):red\[", element.value)
+    assert not app.get("html")
+
+
+@pytest.mark.network
+def test_a_cluster_is_pruned_with_a_reason_shown_as_pending_and_taken_back(mapped):
+    app = shown("clusters")
+    app.selectbox(key="cluster").select("c1").run()
+    assert app.button(key="keep").disabled
+    app.text_input(key="why").set_value("**boats** are dull")
+    app = pressed(app, "prune")
+    (override,) = Run(mapped).config.domains.overrides
+    assert (override.action, override.cluster, override.why) == ("prune", 1, "**boats** are dull")
+    assert override.when.startswith("20")
+    found = words(app)
+    assert "1 override. The last: prune c1 because: **boats** are dull" in found
+    assert re.search(r"Changes c1 \(\d+ documents\): \S+ → pruned", found)
+    assert "Would run again: domains (domains.overrides" in found
+    assert "override: pruned (was kept); by the thresholds alone: kept in" in found
+    assert app.button(key="prune").disabled
+    assert app.button(key="again")
+    app = pressed(app, "undo")
+    assert not Run(mapped).config.domains.overrides
+    assert Run(mapped).artifact("domains")
+    assert "override" not in words(app)
+
+
+@pytest.mark.network
+def test_a_cluster_is_moved_to_a_new_domain_and_the_stages_run_again(mapped):
+    app = shown("clusters")
+    app.selectbox(key="cluster").select("c1").run()
+    app.text_input(key="new-domain").set_value("boats").run()
+    app = pressed(app, "move-there")
+    assert app.subheader[0].value == "boats"
+    assert "→ boats" in words(app)
+    pressed(app, "again")
+    assert ended(mapped).state == "done"
+    app.run()
+    assert "boats" in Run(mapped).domains
+    assert "Changes" not in words(app)
+    assert "1 override" in words(app)  # stays to be undone
+
+
+@pytest.mark.network
+def test_an_override_that_cannot_be_is_refused_and_changes_nothing(mapped):
+    app = shown("clusters")
+    app.selectbox(key="cluster").select("c1").run()
+    app.text_input(key="new-domain").set_value("My Boats!").run()
+    app = pressed(app, "move-there")
+    assert "try 'my-boats'" in words(app)
+    assert not Run(mapped).config.domains.overrides
+
+
 # In a real browser
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @pytest.fixture
-def server(tiny, tmp_path):
+def server(runs, tmp_path):
     """The app as ``climb ui`` starts it: (address, its log)."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "climb_engine.cli", "--runs", str(tiny.parent), "ui", "--headless", "--port"]
+    command = [sys.executable, "-m", "climb_engine.cli", "--runs", str(runs), "ui", "--headless", "--port"]
     log = tmp_path / "server.log"
     with log.open("wb") as file:
         process = subprocess.Popen(
@@ -466,7 +661,7 @@ def healthy(address: str) -> bool:
 @pytest.mark.browser
 @pytest.mark.network
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
-def test_in_a_browser_the_pages_load_and_no_request_leaves_the_machine(server):
+def test_in_a_browser_the_pages_load_and_no_request_leaves_the_machine(tiny, server):  # noqa: ARG001
     playwright = pytest.importorskip("playwright.sync_api")
     address, log = server
     faults: list[str] = []
@@ -514,6 +709,58 @@ def test_in_a_browser_a_job_is_watched_to_its_end_through_a_reload_and_from_two_
     assert len(jobs(Workspace(tiny))) == 1
     assert ended(tiny).state == "done"
     assert "Traceback" not in log.read_text()
+
+
+@pytest.mark.browser
+@pytest.mark.network
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_in_a_browser_documents_are_clicked_lassoed_read_pruned_and_the_prune_undone(mapped, server):
+    playwright = pytest.importorskip("playwright.sync_api")
+    address, log = server
+    faults: list[str] = []
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1440, "height": 1000})
+        page.set_default_timeout(PATIENCE * 1000)
+        page.on("pageerror", lambda error: faults.append(f"page error: {error}"))
+        page.on("request", lambda request: faults.append(request.url) if leaves(request.url, address) else None)
+        page.on("dialog", lambda dialog: faults.append(f"dialog: {dialog.message}"))
+        page.goto(f"{address}/clusters?run=tiny")
+        x, y = page.locator(".nsewdrag").first.evaluate(POINT)
+        page.mouse.move(x - 8, y - 8)
+        page.mouse.move(x, y, steps=4)
+        page.locator(".hoverlayer .hovertext").wait_for()
+        page.wait_for_timeout(1500)  # a click in the first moments of a hover is taken for a part of the movement
+        page.mouse.click(x, y, delay=80)
+        page.get_by_text("Clicked").wait_for()
+        assert re.search(r"cluster=c\d", page.url)
+        assert page.locator("img[src='x']").count() == 0
+        page.locator("[data-attr=dragmode][data-val=lasso]").first.click()
+        plot = page.locator(".nsewdrag").first.bounding_box()
+        corners = [(3, 3), (plot["width"] - 3, 3), (plot["width"] - 3, plot["height"] - 3), (3, plot["height"] - 3)]
+        page.mouse.move(plot["x"] + 3, plot["y"] + 3)
+        page.mouse.down()
+        for dx, dy in [*corners[1:], (4, 8)]:
+            page.mouse.move(plot["x"] + dx, plot["y"] + dy, steps=6)
+        page.mouse.up()
+        page.get_by_text("61 of 61 documents", exact=True).wait_for()
+        page.get_by_role("button", name="Prune").click()
+        page.get_by_text("1 override. The last: prune").wait_for()
+        assert len(Run(mapped).config.domains.overrides) == 1
+        page.get_by_role("button", name="Undo").click()
+        page.get_by_text("1 override. The last: prune").wait_for(state="detached")
+        assert not Run(mapped).config.domains.overrides
+        browser.close()
+    assert not faults
+    assert "Traceback" not in log.read_text()
+
+
+POINT = """async plot => {
+    const figure = plot.closest('.js-plotly-plot'), trace = figure._fullData[0], layout = figure._fullLayout
+    const box = plot.getBoundingClientRect()
+    return [box.x + layout.xaxis.l2p(trace.x[0]), box.y + layout.yaxis.l2p(trace.y[0])]
+}"""
+"""Where a document is on the screen, from the figure that the browser drew."""
 
 
 def leaves(url: str, address: str) -> bool:

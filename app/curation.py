@@ -1,0 +1,143 @@
+"""Human decisions on clusters: what the config would decide, what that changes, and how it is written and undone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+import streamlit as st
+
+from app import session
+from app.documents import Membership, centroids, membership
+from app.panels import rerun_reasons
+from app.words import plain, plural
+from climb_engine.config import DomainsConfig, Override, RunConfig, knobs
+from climb_engine.curate.domains import Domains, decide
+from climb_engine.jobs import start
+from climb_engine.pipeline import Run
+
+_SHOWN = 6  # changes named one by one
+
+
+@dataclass(frozen=True, eq=False)
+class Curated:
+    """The clusters of a run as its config now decides on them; the domains' artifact may still have to be made."""
+
+    run: Run
+    member: Membership
+    keywords: tuple[tuple[str, ...], ...]
+    decided: Domains
+
+    @property
+    def clustering(self) -> str:
+        """The folder of the clusters."""
+        return str(self.run.needed("clustering").folder)
+
+    @property
+    def corpus(self) -> str:
+        """The folder of the documents."""
+        return str(self.run.needed("corpus").folder)
+
+    def domain_name(self, domain: int) -> str:
+        """A domain's name, or 'pruned' for -1."""
+        return self.decided.names[domain] if domain >= 0 else "pruned"
+
+
+def curated(run: Run) -> Curated:
+    """Read the clusters and decide on them as the config stands. Raises ClimbError where the config cannot be."""
+    clustering, quality = str(run.needed("clustering").folder), str(run.needed("quality").folder)
+    wanted = json.dumps(knobs(run.config.domains), sort_keys=True)
+    decided = _decided(clustering, quality, wanted, run.config.domains)
+    return Curated(run, membership(clustering, quality), _keywords(clustering), decided)
+
+
+def consider(view: Curated, action: str, cluster: int, domain: str, why: str) -> None:
+    """Add an override to the config. Raises ClimbError, and changes nothing, when it cannot be."""
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    override = {"action": action, "cluster": cluster, "domain": domain, "why": why, "when": now}
+    former = [one.model_dump(mode="json") for one in view.run.config.domains.overrides]
+    wanted = view.run.config.with_values({"domains.overrides": [*former, override]}, "override")
+    _check(view, wanted)
+    view.run.configure(wanted)
+
+
+def undo(run: Run) -> None:
+    """Take the last override back."""
+    former = [one.model_dump(mode="json") for one in run.config.domains.overrides]
+    run.configure(run.config.with_values({"domains.overrides": former[:-1]}, "undo"))
+
+
+def changes(view: Curated) -> list[str]:
+    """Clusters that would fare differently from what the last domains that were made say, each with its documents."""
+    last = view.run.workspace.latest("domains")
+    if last is None or last.manifest["inputs"]["clustering"] != view.run.needed("clustering").digest:
+        return []
+    names, lines = last.facts["names"], []
+    for row, now in zip(session.rows(str(last.folder), "clusters"), view.decided.decisions, strict=True):
+        then = names[row["domain"]] if row["domain"] >= 0 else "pruned"
+        if then != view.domain_name(now.domain):
+            what = f"{then} → {view.domain_name(now.domain)}"
+            lines.append(f"c{now.cluster} ({plural(int(view.member.sizes[now.cluster]), 'document')}): {what}")
+    return lines
+
+
+def history(view: Curated, living: bool) -> None:
+    """The last override with its undo, what the overrides change, and the job that makes it so."""
+    overrides, plan = view.run.config.domains.overrides, view.run.plan()
+    again = rerun_reasons(plan)
+    if not overrides and not again:
+        return
+    with st.container(border=True, key="pending", gap="xsmall"):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(plain(_headline(overrides)))
+            if overrides and st.button("Undo", key="undo", icon=":material/undo:", shortcut="Mod+Z"):
+                with session.explained():
+                    undo(view.run)
+                    st.rerun()
+            waits = any(stage.state != "done" and not stage.optional for stage in plan)
+            help_ = "Makes the domains and what follows from them. The map shows the decisions already."
+            if waits and st.button("Run again", key="again", type="primary", disabled=living, help=help_):
+                with session.explained():
+                    start(view.run.workspace, ("run",))
+                    st.rerun()
+        _consequences(changes(view), again)
+
+
+def _consequences(changed: Sequence[str], again: Sequence[str]) -> None:
+    if changed:
+        more = f"; and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
+        st.caption("Changes " + plain("; ".join(changed[:_SHOWN]) + more))
+    if again:
+        st.caption("Would run again: " + plain("; ".join(again)))
+
+
+def _headline(overrides: Sequence[Override]) -> str:
+    if not overrides:
+        return "The domains are not up to date."
+    last = overrides[-1]
+    to = f" to {last.domain}" if last.action == "move" else ""
+    subject = last.domain + " as " + last.to if last.action == "rename" else f"c{last.cluster}{to}"
+    why = f" because: {last.why}" if last.why else ""
+    return f"{plural(len(overrides), 'override')}. The last: {last.action} {subject}{why}"
+
+
+def _check(view: Curated, wanted: RunConfig) -> None:
+    quality = str(view.run.needed("quality").folder)
+    _decided(view.clustering, quality, json.dumps(knobs(wanted.domains), sort_keys=True), wanted.domains)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _decided(clustering: str, quality: str, wanted: str, _config: DomainsConfig) -> Domains:  # noqa: ARG001
+    member = membership(clustering, quality)
+    return decide(
+        member.sizes.astype(np.int64), member.means(), member.metrics, centroids(clustering), _keywords(clustering),
+        _config,
+    )  # fmt: skip
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _keywords(clustering: str) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(row["keywords"]) for row in session.rows(clustering, "clusters"))
