@@ -345,7 +345,7 @@ def test_inputs_that_cannot_be_found_say_so(tmp_path):
     (tmp_path / "zero.jsonl").touch()
     write(tmp_path / "a.pdf", b"x")
     write(tmp_path / "a.parquet.gz", b"x")
-    for given, message in {
+    for named, message in {
         (): "corpus.inputs is empty; name files, folders, globs, or hf:owner/name",
         (f"{tmp_path}/gone.jsonl",): "gone.jsonl: there is no such file or folder; check corpus.inputs",
         (
@@ -361,7 +361,7 @@ def test_inputs_that_cannot_be_found_say_so(tmp_path):
         ("x" * 5000,): "cannot be looked up",
     }.items():
         with pytest.raises(ClimbError) as caught:
-            find_files(settings_for(*given))
+            find_files(settings_for(*named))
         assert message in str(caught.value)
 
 
