@@ -20,6 +20,7 @@ from climb_engine.config import RunConfig
 from climb_engine.pipeline import STAGES, Run
 
 CLUSTERS = 200
+NEEDED = [stage for stage in STAGES if not stage.optional]
 
 
 def main() -> None:
@@ -43,6 +44,7 @@ def measure(folder: Path, corpus: str, documents: int) -> list[dict[str, object]
             "corpus.max_documents": documents,
             "corpus.part_documents": 2500,
             "clustering.n_clusters": CLUSTERS,
+            "domains.min_documents": 10,  # a domain of one document has nothing to train on
             "tokens.vocab_size": 4096,
             "tokens.training_chars": 4_000_000,
             "proxy.trunk_tokens": 100_000,
@@ -50,7 +52,7 @@ def measure(folder: Path, corpus: str, documents: int) -> list[dict[str, object]
     )
     run = Run.create(folder, config)
     rows = []
-    for stage in STAGES:
+    for stage in NEEDED:
         command = [sys.executable, "-m", "climb_engine.cli", "--runs", str(folder.parent), "run", folder.name]
         peak, code = peak_memory([*command, "--until", stage.name])
         if code:
@@ -76,7 +78,7 @@ def table(rows: list[dict[str, object]]) -> str:
     found = {(row["stage"], row["documents"]): row for row in rows}
     head = "| stage | " + " | ".join(f"{n:,} docs/s | {n:,} peak MB" for n in sizes) + " | memory ratio |"
     lines = [head, "|---|" + "---|" * (2 * len(sizes) + 1)]
-    for stage in STAGES:
+    for stage in NEEDED:
         mine = [found[stage.name, n] for n in sizes]
         cells = " | ".join(f"{row['documents_per_second']:,.0f} | {row['peak_mb']:,.0f}" for row in mine)
         lines.append(f"| {stage.name} | {cells} | {mine[1]['peak_mb'] / mine[0]['peak_mb']:.2f} |")
