@@ -293,7 +293,10 @@ def ui(
     headless: Annotated[bool, typer.Option(help="Do not open a browser.")] = False,
 ) -> None:
     """Open the app in the browser; it listens on this machine only."""
-    main_page = Path(__file__).parents[1] / "app" / "main.py"
+    root = Path(__file__).parents[1]
+    main_page = root / "app" / "main.py"
+    if not (root / "pages").is_dir():
+        raise ClimbError("the app runs from a checkout of the repository; install it there with: pip install -e '.[ui]'")
     try:
         import streamlit  # noqa: F401
     except ImportError as error:
