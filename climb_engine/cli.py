@@ -296,7 +296,7 @@ def ui(
     root = Path(__file__).parents[1]
     main_page = root / "app" / "main.py"
     if not (root / "pages").is_dir():
-        raise ClimbError("the app runs from a checkout of the repository; install it there with: pip install -e '.[ui]'")
+        raise ClimbError("the app runs from a checkout of the repository; install it there: pip install -e '.[ui]'")
     try:
         import streamlit  # noqa: F401
     except ImportError as error:
