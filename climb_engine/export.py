@@ -15,7 +15,7 @@ import yaml
 
 from climb_engine.recipes import RECIPES
 from climb_engine.search.loop import Outcome, Search
-from climb_engine.types import ClimbError, Mixture
+from climb_engine.types import ClimbError, Mixture, finite
 from climb_engine.workspace import write_atomically
 
 
@@ -32,10 +32,10 @@ def exported(search: Search, trial: int | None, provenance: Mapping[str, Any]) -
         "natural_weights": natural.as_dict(),
         "score": {**measured, "higher_is": "better", "target": dict(search.objective.weights)},
         "natural_score": _spread(outcome.natural),
-        "gain_over_natural": {"mean": _number(outcome.gain), "interval_95": [_number(v) for v in outcome.gain_interval]}
+        "gain_over_natural": {"mean": finite(outcome.gain), "interval_95": [finite(v) for v in outcome.gain_interval]}
         if trial is None
         else None,
-        "noise": {"sd": _number(outcome.noise_sd), "degrees_of_freedom": outcome.noise_freedom},
+        "noise": {"sd": finite(outcome.noise_sd), "degrees_of_freedom": outcome.noise_freedom},
         "provenance": dict(provenance),
     }
 
@@ -69,7 +69,7 @@ def _picked(search: Search, outcome: Outcome, trial: int | None) -> tuple[Mixtur
             )
             raise ClimbError(f"the search has not chosen a mixture yet{best}; 'climb search' goes on with it")
         choice = outcome.chosen
-        predicted = {"predicted": _number(choice.predicted), "predicted_sd": _number(choice.sd)}
+        predicted = {"predicted": finite(choice.predicted), "predicted_sd": finite(choice.sd)}
         return choice.mixture, {**_spread(outcome.confirmed), **predicted}
     found = [known for known in search.trials if known.id == trial]
     if not found:
@@ -81,12 +81,7 @@ def _spread(scores: tuple[float, ...]) -> dict[str, Any]:
     count = len(scores)
     mean = sum(scores) / count if count else math.nan
     sd = math.sqrt(sum((s - mean) ** 2 for s in scores) / (count - 1)) if count > 1 else math.nan
-    return {"mean": _number(mean), "sd": _number(sd), "runs": count}
-
-
-def _number(value: float) -> float | None:
-    """A number that JSON has: None for nan."""
-    return float(value) if math.isfinite(value) else None
+    return {"mean": finite(mean), "sd": finite(sd), "runs": count}
 
 
 def _csv(weights: Mapping[str, float], natural: Mapping[str, float]) -> str:

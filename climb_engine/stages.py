@@ -6,7 +6,6 @@ put already. Which body feeds which is ``pipeline.STAGES``.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from climb_engine.config import RunConfig, knobs
-from climb_engine.types import METRICS, ClimbError, Event, Ids, Report, Vectors
+from climb_engine.types import METRICS, ClimbError, Event, Ids, Report, Vectors, finite
 from climb_engine.workspace import Artifact, ArtifactWriter, read_json
 
 if TYPE_CHECKING:
@@ -240,7 +239,7 @@ def domains(work: Work) -> dict[str, Any]:
     return {
         "names": list(decided.names),
         "automatic_names": list(decided.automatic_names),  # what a decision's automatic_domain counts in
-        "cut": [height if math.isfinite(height) else None for height in decided.cut],
+        "cut": [finite(height) for height in decided.cut],
         "kept_clusters": int((owner >= 0).sum()),
         "pruned_clusters": int((owner < 0).sum()),
         "kept_documents": kept_documents,

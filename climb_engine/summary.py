@@ -11,6 +11,7 @@ from climb_engine.console import say, seconds_text, table
 from climb_engine.pipeline import Run
 from climb_engine.search.loop import Choice, Outcome, Search
 from climb_engine.tables import Fit
+from climb_engine.types import finite
 
 
 def show_status(run: Run, search: Search | None, as_json: bool) -> None:
@@ -111,11 +112,6 @@ def show_fit(found: Fit, as_json: bool) -> None:
     rows.append(("95 %", *(f"{one.interval[0]:.4f} to {one.interval[1]:.4f}" for one in shown)))
     table("Best untried mixtures by prediction", columns, rows)
     say(f"The next batch of {len(found.batch)} is in the output of --json")
-
-
-def finite(value: float) -> float | None:
-    """A number that JSON has: None for nan and infinities."""
-    return float(value) if math.isfinite(value) else None
 
 
 def _show_mixture(search: Search, outcome: Outcome) -> None:

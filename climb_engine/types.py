@@ -26,13 +26,9 @@ class ClimbError(Exception):
     """Something the user can fix. The message says where, what, and what to do next."""
 
 
-@dataclass(frozen=True)
-class Document:
-    """One row of the corpus. Its id is its row number, from ingest to export."""
-
-    text: str
-    source: str
-    extra: Mapping[str, Any] = field(default_factory=dict)  # the columns named in corpus.keep_columns
+def finite(value: float) -> float | None:
+    """A number that JSON has: None for nan and infinities."""
+    return float(value) if math.isfinite(value) else None
 
 
 @dataclass(frozen=True)

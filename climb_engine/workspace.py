@@ -13,7 +13,6 @@ import io
 import json
 import os
 import re
-import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -297,11 +296,6 @@ class Workspace:
     def export_folder(self, name: str) -> Path:
         """Where an export goes."""
         return self.folder / "exports" / slug(name)
-
-    def remove_partials(self) -> None:
-        """Remove what unfinished stages left."""
-        for folder in self._artifacts.glob(".partial-*"):
-            shutil.rmtree(folder)
 
     @property
     def _artifacts(self) -> Path:

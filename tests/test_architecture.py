@@ -48,7 +48,7 @@ MAY_IMPORT = {
         "curate",
         "search",
     },
-    "summary": {"console", "pipeline", "tables", "search"},
+    "summary": {"types", "console", "pipeline", "tables", "search"},
     "jobs": {"types", "workspace"},
     "cli": {
         *("types", "config", "workspace", "console", "demo", "pipeline", "tables", "summary", "curate", "jobs"),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from climb_engine.search.outcome import Choice, Trust
-from climb_engine.types import Mixture, Result
+from climb_engine.types import Mixture, Result, finite
 
 
 def result_json(result: Result) -> dict[str, Any]:
@@ -44,8 +44,8 @@ def choice_json(choice: Choice) -> dict[str, Any]:
         "weights": choice.mixture.weights.tolist(),
         "predicted": choice.predicted,
         "sd": choice.sd,
-        "gain": _known(choice.gain),
-        "gain_sd": _known(choice.gain_sd),
+        "gain": finite(choice.gain),
+        "gain_sd": finite(choice.gain_sd),
         "trust": vars(choice.trust) if choice.trust else None,
     }
 
@@ -62,10 +62,6 @@ def choice_from(event: Mapping[str, Any], domains: tuple[str, ...]) -> Choice:
         gain_sd=_number(event.get("gain_sd")),
         trust=Trust(**trust) if trust else None,
     )
-
-
-def _known(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _number(value: float | None) -> float:
