@@ -22,8 +22,8 @@ from climb_engine.types import ClimbError, Event, Mixture, Report, Trial, silent
 from climb_engine.workspace import Artifact, Workspace, digest_of, slug
 
 if TYPE_CHECKING:
-    from climb_engine.dataset import ClusteredOptions, MixedOptions
-    from climb_engine.kept import Artifacts
+    from climb_engine.export.dataset import ClusteredOptions, MixedOptions
+    from climb_engine.export.kept import Artifacts
     from climb_engine.runners import Runner
     from climb_engine.search.loop import Search
     from climb_engine.search.objective import Objective
@@ -258,9 +258,9 @@ class Run:
 
         frameworks: of ``recipes.RECIPES``, or "all"; paths: template of a domain's data in these.
         """
-        from climb_engine.export import exported, write
-        from climb_engine.kept import tokens_per_document
-        from climb_engine.recipes import write_recipes
+        from climb_engine.export.kept import tokens_per_document
+        from climb_engine.export.mixture import exported, write
+        from climb_engine.export.recipes import write_recipes
 
         search = self.open_search()
         record = exported(search, trial, self.provenance(search))
@@ -273,8 +273,8 @@ class Run:
         self, options: MixedOptions, folder: Path | None = None, trial: int | None = None, report: Report = silent
     ) -> Path:
         """Write a data set drawn by a mixture, the chosen one unless a trial is named; goes on where it was stopped."""
-        from climb_engine.dataset import write_mixed
-        from climb_engine.export import exported
+        from climb_engine.export.dataset import write_mixed
+        from climb_engine.export.mixture import exported
 
         search = self.open_search()
         record = exported(search, trial, self.provenance(search))
@@ -284,13 +284,13 @@ class Run:
 
     def export_clustered(self, options: ClusteredOptions, folder: Path, report: Report = silent) -> Path:
         """Write the kept documents in a folder per cluster or domain; goes on where it was stopped."""
-        from climb_engine.dataset import write_clustered
+        from climb_engine.export.dataset import write_clustered
 
         artifacts = self._dataset_artifacts()
         return write_clustered(folder, artifacts, options, self.provenance(self.open_search()), report)
 
     def _dataset_artifacts(self) -> Artifacts:
-        from climb_engine.kept import Artifacts
+        from climb_engine.export.kept import Artifacts
 
         return Artifacts(*(self.needed(stage) for stage in ("corpus", "clustering", "domains", "tokens")))
 

@@ -8,18 +8,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from climb_engine import shards
 from climb_engine.config import CorpusConfig
 from climb_engine.curate.corpus import corpus_parts
 from climb_engine.curate.tokens import tokenize_part, train_bpe
-from climb_engine.dataset import (
+from climb_engine.export import shards
+from climb_engine.export.dataset import (
     ClusteredOptions,
     MixedOptions,
     write_clustered,
     write_mixed,
 )
-from climb_engine.drawing import cut, draw, tokens_by_domain
-from climb_engine.kept import Artifacts, tokens_per_document
+from climb_engine.export.drawing import cut, draw, tokens_by_domain
+from climb_engine.export.kept import Artifacts, tokens_per_document
 from climb_engine.types import ClimbError, Mixture
 from climb_engine.workspace import ArtifactWriter
 
@@ -179,7 +179,7 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("layout", ["parquet", "climbmix"])
 def test_a_writer_killed_at_any_file_goes_on_and_gives_the_same_bytes(stages, tmp_path, monkeypatch, layout):
-    from climb_engine import dataset
+    from climb_engine.export import dataset
 
     artifacts, _ = stages
     options = MixedOptions(6000, shard_tokens=2000, layout=layout)

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from climb_engine.recipes import RECIPES, folder_names, write_recipes
+from climb_engine.export.recipes import RECIPES, folder_names, write_recipes
 from climb_engine.types import ClimbError, Mixture
 
 WEIGHTS = {"law & order": 0.1 + 0.2, "cooking": 1 / 3, "nothing": 0.0, "stars \"'\\ ★": 1 - (0.1 + 0.2) - 1 / 3}

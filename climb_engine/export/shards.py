@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from climb_engine.drawing import Shard
+from climb_engine.export.drawing import Shard
 from climb_engine.types import Event, Ids, Report
 from climb_engine.workspace import ROW_GROUP, file_name, write_atomically
 

@@ -18,11 +18,11 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from climb_engine.card import card
-from climb_engine.drawing import Documents, Shard, cut, draw, grouped, tokens_by_domain
-from climb_engine.kept import Artifacts
-from climb_engine.recipes import folder_names
-from climb_engine.shards import write_shards
+from climb_engine.export.card import card
+from climb_engine.export.drawing import Documents, Shard, cut, draw, grouped, tokens_by_domain
+from climb_engine.export.kept import Artifacts
+from climb_engine.export.recipes import folder_names
+from climb_engine.export.shards import write_shards
 from climb_engine.types import ClimbError, Ids, Mixture, Report, silent
 from climb_engine.workspace import digest_of, lock, read_json, write_atomically
 

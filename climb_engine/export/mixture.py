@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from climb_engine.recipes import RECIPES
+from climb_engine.export.recipes import RECIPES
 from climb_engine.search.loop import Outcome, Search
 from climb_engine.types import ClimbError, Mixture, finite
 from climb_engine.workspace import write_atomically

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from climb_engine.drawing import Documents, tokens_by_domain
+from climb_engine.export.drawing import Documents, tokens_by_domain
 from climb_engine.types import Ids
 from climb_engine.workspace import Artifact
 

@@ -1,0 +1,91 @@
+"""Commands from domains to a mixture: search, suggest, ask and tell, fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from climb_engine.cli.arguments import Device, Job, Json, Name, Stack, assignments, open_run, read_weights, reporting
+
+if TYPE_CHECKING:
+    from climb_engine.pipeline import Run
+
+
+def search(
+    name: Name,
+    iterations: Annotated[int | None, typer.Option(help="Run this many more iterations, then stop.", min=1)] = None,
+    device: Device = None,
+    stack: Stack = None,
+    as_json: Json = False,
+    job: Job = None,
+) -> None:
+    """Search the mixture: train proxies, fit the predictor, iterate. Makes the stages first where needed."""
+    from climb_engine.summary import show_status
+
+    with reporting(name, job) as report:
+        opened = open_run(name, device, stack)
+        opened.run(report=report)
+        last = None if iterations is None else _told(opened) + iterations
+        found = opened.search(last, report)
+    show_status(opened, found, as_json)
+
+
+def suggest(
+    name: Name,
+    weights: Annotated[list[str], typer.Argument(help="domain=weight ..., or a JSON file.", show_default=False)],
+) -> None:
+    """Queue a mixture of your own; the next search trains it first."""
+    trial = open_run(name).suggest(read_weights(weights))
+    typer.echo(f"trial {trial.id} is queued; 'climb search {name}' trains it")
+
+
+def ask(
+    name: Name,
+    out: Annotated[Path, typer.Option(help="Folder to write the trials into.", show_default=False)],
+    iterations: Annotated[int | None, typer.Option(help="Ask no further than this iteration.", min=1)] = None,
+) -> None:
+    """Write the trials that wait, to train their proxies elsewhere; 'climb tell' reads the results."""
+    with reporting(name, None) as report:
+        opened = open_run(name)
+        trials = opened.ask(out, iterations, report)
+    metrics = ",".join(opened.objective().metrics)
+    typer.echo(f"{len(trials)} trials wait, in {out}; give their results back as a CSV: trial,{metrics}")
+
+
+def tell(
+    name: Name,
+    results: Annotated[Path, typer.Argument(help="CSV: trial and its metrics.", show_default=False)],
+) -> None:
+    """Read back what proxies trained elsewhere measured, by trial id; a file with a fault changes nothing."""
+    opened = open_run(name)
+    told = opened.tell(results)
+    left = len(opened.open_search().open)
+    typer.echo(f"{len(told)} trials told, {left} still wait; 'climb ask {name}' gives what comes next")
+
+
+def fit(
+    ratios: Annotated[Path, typer.Option(help="CSV: one row per model, its weights by domain.", show_default=False)],
+    metrics: Annotated[Path, typer.Option(help="CSV: the same rows, what each measured.", show_default=False)],
+    target: Annotated[list[str] | None, typer.Option(help="metric or metric=weight; may be repeated.")] = None,
+    tokens: Annotated[Path | None, typer.Option(help="JSON: domain to tokens, for the natural mixture.")] = None,
+    batch: Annotated[int, typer.Option(help="Mixtures to propose for training next.", min=1)] = 16,
+    assign: Annotated[list[str] | None, typer.Option("--set", help="A knob of [search]: search.key=value.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Fit a predictor to tables of mixtures and results, without a run: how good it is, the best, the next batch."""
+    from climb_engine import tables
+    from climb_engine.config import RunConfig
+    from climb_engine.summary import show_fit
+
+    config = RunConfig().with_values(assignments(assign)).search
+    wanted = read_weights([word if "=" in word else f"{word}=1" for word in target or ()])
+    available = read_weights([str(tokens)]) if tokens else {}
+    show_fit(tables.fit(tables.read_table(ratios, metrics), wanted, config, available, batch), as_json)
+
+
+def _told(run: Run) -> int:
+    """How many iterations are told whole: one that was interrupted is the next, not a further one."""
+    search = run.open_search()
+    return search.iteration - any(trial.open and trial.origin == "sampled" for trial in search.trials)
