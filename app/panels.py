@@ -10,6 +10,7 @@ import numpy as np
 import streamlit as st
 
 from app import charts, session
+from app.happenings import happenings
 from app.steps import SEARCHED, Step, leader, verdict
 from app.words import count, plain, plural, when
 from climb_engine.console import seconds_text
@@ -135,6 +136,26 @@ def domains(run: Run, mixture: FloatArray | None, title: str) -> None:
             "ratio": st.column_config.NumberColumn("Ratio", format="%.2f", help="Weight over natural share."),
         },
     )  # fmt: skip
+
+
+def recent(run: Run, jobs: Sequence[Job]) -> None:
+    """What happened lately, by people and by the machine."""
+    lately = happenings(run.workspace, jobs, run.config.domains.overrides)
+    if lately:
+        st.subheader("Lately")
+        table = {
+            "when": [when(one.moment) for one in lately],
+            "who": ["you" if one.human else "machine" for one in lately],
+            "what": [one.words for one in lately],
+        }
+        st.dataframe(
+            table, hide_index=True, alt="What happened to this run lately, newest first", key="lately",
+            height="content",
+            column_config={
+                "when": st.column_config.TextColumn("When", width=120),
+                "who": st.column_config.TextColumn("Who", width=70), "what": "What",
+            },
+        )  # fmt: skip
 
 
 def found(search: Search) -> None:

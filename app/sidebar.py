@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import session
+from app import guide, session
 from app.words import ago, count, plain
 from climb_engine.console import seconds_text
 from climb_engine.jobs import GRACE, Job, Progress
@@ -30,12 +30,11 @@ def sidebar() -> None:
     with st.sidebar:
         _picker()
         run = session.workspace()
-        if run is None:
-            return
-        job = session.latest_job(run)
-        if job is not None:
+        job = session.latest_job(run) if run else None
+        if run and job:
             living = job.alive
             st.fragment(_card, run_every=EVERY if living else None)(run, _mark(run, job))
+        guide.help_corner()
 
 
 def state_badge(state: str) -> None:
@@ -122,5 +121,6 @@ def _words(progress: Progress) -> str:
     total = "" if progress.total is None else f" of {count(progress.total)}"
     eta = "" if progress.eta is None else f" · about {seconds_text(progress.eta)} left"
     loss = f" · loss {progress.facts['loss']:.3f}" if "loss" in progress.facts else ""
+    speed = f" · {count(progress.facts['tokens_per_s'])} tokens/s" if "tokens_per_s" in progress.facts else ""
     note = f" · {progress.facts['note']}" if "note" in progress.facts else ""
-    return plain(f"{progress.stage}: {count(progress.done)}{total} {progress.unit}{note}{loss}{eta}")
+    return plain(f"{progress.stage}: {count(progress.done)}{total} {progress.unit}{note}{loss}{speed}{eta}")

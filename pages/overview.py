@@ -2,15 +2,17 @@
 
 import streamlit as st
 
-from app import newrun, panels, session
+from app import guide, newrun, panels, session
 from app.settings import settings
 from app.steps import next_step
 from app.words import plain
+from climb_engine.jobs import jobs
 from climb_engine.pipeline import Run
 
 folder = session.workspace()
 if folder is None:
     st.title("CLIMB Studio")
+    guide.tour()
     st.markdown(
         "From a corpus to the mixture of its domains to pre-train on. There is no run yet: begin with one of these."
     )
@@ -22,6 +24,7 @@ if folder is None:
     st.stop()
 
 st.title(plain(folder.name))
+guide.tour()
 job = session.latest_job(folder)
 if not folder.config_path.exists():
     st.caption("The run's settings appear when its corpus has been built. The job beside shows how far that is.")
@@ -39,4 +42,5 @@ with session.explained():
     if search and search.trials:
         panels.found(search)
     panels.domains(run, weights, title)
+    panels.recent(run, jobs(folder))
     settings(run, search)

@@ -131,5 +131,5 @@ def test_starting_the_app_loads_nothing_heavy(tmp_path):
 
 
 def test_the_figures_and_the_next_step_know_no_streamlit():
-    for name in ("charts", "steps", "words"):
+    for name in ("charts", "happenings", "steps", "words"):
         assert "streamlit" not in (ROOT / "app" / f"{name}.py").read_text(encoding="utf-8").replace("Streamlit", "")

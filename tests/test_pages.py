@@ -157,6 +157,21 @@ def test_without_a_run_every_page_says_what_to_do(page):
         assert {"demo", "look", "make"} <= {button.key for button in app.button}
 
 
+def test_the_first_visit_is_guided_until_it_is_skipped_and_can_be_had_again(runs):
+    app = shown()
+    assert any("What this is for" in one.value for one in app.markdown)
+    app.button(key="tour.next").click().run()
+    assert any("Overview: where you are" in one.value for one in app.markdown)
+    app.button(key="tour.skip").click().run()
+    assert not app.exception
+    for visit in (app, shown()):
+        assert not any("where you are" in one.value for one in visit.markdown)
+    again = shown()
+    again.button(key="tour.again").click().run()
+    assert any("What this is for" in one.value for one in again.markdown)
+    assert (runs / ".tour-seen").exists()
+
+
 def test_a_new_run_shows_its_documents_before_anything_starts(runs, corpus):
     app = shown("new")
     assert app.button(key="make").disabled
@@ -350,7 +365,8 @@ def test_a_finished_run_shows_what_was_found_and_is_exported(tiny):
     assert "95 % interval" in found
     assert "noise" in found
     assert len(app.get("plotly_chart")) == 3
-    rejected, table = (frame.value for frame in app.dataframe)
+    rejected, table, lately = (frame.value for frame in app.dataframe)
+    assert "Finished the stage trunk" in list(lately["what"])
     assert sorted(rejected["reason"]) == ["duplicate", "duplicate", "empty"]
     assert table["weight"].sum() == pytest.approx(100)
     assert table["natural"].sum() == pytest.approx(100)
