@@ -33,6 +33,7 @@ LAST_WORDS = ("done", "failed", "stopped")
 GRACE = 10.0  # seconds from the wish to stop to SIGTERM, and as many again to SIGKILL
 _EVERY = 0.5  # seconds between recorded events of one stage
 _TAIL = 65_536  # bytes of a file's end that readers look at
+_RESERVE = 65_536  # bytes that a worker keeps for its last word
 _STARTING = 60.0  # seconds that a worker has for its first word
 _BLINK = 0.02  # seconds: longer than another reader holds the lock to see whether it is free
 
@@ -207,6 +208,8 @@ class _Recorder:
 
     def __init__(self, folder: Path) -> None:
         self._log = Log(folder / "events.jsonl")
+        self._reserve = folder / "reserve"
+        self._reserve.write_bytes(bytes(_RESERVE))
         self._stop = folder / "stop"
         self._stage = ""
         self._written = 0.0
@@ -225,6 +228,8 @@ class _Recorder:
             self._left_out = event
 
     def say(self, state: str, error: str | None = None) -> None:
+        if state in LAST_WORDS:
+            self._reserve.unlink(missing_ok=True)  # so that there is room to say that the disk is full
         self._flush()
         self._log.append({"time": time.time(), "state": state} | ({"error": error} if error else {}))
 

@@ -94,6 +94,37 @@ def test_a_failed_job_says_what_to_do_next(tmp_path):
     assert "climb: " in job.log_tail()
 
 
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system with room for very little."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small file system needs root")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_full_disk_ends_the_job_with_what_to_do_and_loses_nothing(tmp_path, small_disk):
+    run = make_run(tmp_path, documents=3000, part=100)
+    config = run.config.with_values({"corpus.deduplicate": False})
+    small = Run.create(small_disk / "piers", config)
+    filler = small_disk / "filler"
+    filler.write_bytes(bytes(90_000))
+    job = ended(start(small.workspace, CORPUS))
+    assert job.state == "failed"
+    assert "the disk is full; what was finished is kept" in job.error
+    finished = {path: path.stat().st_mtime_ns for path in small_disk.glob("piers/artifacts/.partial-*/part-*.parquet")}
+    assert 0 < len(finished) < 30
+    filler.unlink()
+    (small_disk / "piers/config.toml").write_text(config.to_toml())
+    subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
+    assert ended(job.resume()).state == "done"
+    parts = next(small_disk.glob("piers/artifacts/corpus-*"))
+    assert all((parts / path.name).stat().st_mtime_ns == moment for path, moment in finished.items())
+
+
 def test_a_job_is_seen_at_work(going):
     assert going.state == "running"
     assert going.progress[0].done > 0
