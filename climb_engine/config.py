@@ -164,28 +164,71 @@ class QualityConfig(Section):
 _ONE_PER_METRIC = {"columns": "column", "fasttext": "model file", "transformers": "model"}
 
 
+class DuplicatesConfig(Section):
+    """Near-duplicate documents."""
+
+    method: Literal["none", "minhash"] = Field(
+        "none", description="'minhash': find documents that share most of their word shingles; 'none': do not look."
+    )
+    threshold: float = Field(
+        0.8,
+        ge=0.5,
+        le=1,
+        description="Jaccard similarity of word shingles from which two documents are near-duplicates.",
+    )
+    shingle: int = Field(5, ge=1, le=50, description="Words per shingle.")
+    permutations: int = Field(
+        128, ge=16, le=1024, description="Hash functions per document; more estimate the similarity better."
+    )
+    remove: bool = Field(False, description="Train on one document of each group only.")
+    seed: int = Field(0, ge=0, description="Seed of the hash functions.")
+
+
+_HISTORY: dict[str, Any] = {"history": True}  # kept with a decision, in no address
+
+
 class Override(Section):
     """One human decision. It wins over the automatic one, which stays on record."""
 
-    action: Literal["keep", "prune", "move", "rename"] = Field(description="What to do.")
-    cluster: int | None = Field(None, ge=0, description="The cluster that is kept, pruned or moved.")
-    domain: str = Field("", description="The domain that a cluster moves to (made when it is new), or that is renamed.")
-    to: str = Field("", description="The domain's new name.")
-    why: str = Field("", description="The reason, for the record.", json_schema_extra={"history": True})
-    who: str = Field("", description="Who decided.", json_schema_extra={"history": True})
-    when: str = Field("", description="When it was decided.", json_schema_extra={"history": True})
+    action: Literal["keep", "prune", "move", "merge", "split", "rename", "note"] = Field(description="What to do.")
+    cluster: int | None = Field(None, ge=0, description="The cluster that is kept, pruned, moved, split or noted.")
+    domain: str = Field(
+        "",
+        description="The domain that a cluster moves to (made when it is new), or that is merged, split, renamed or "
+        "noted.",
+    )
+    to: str = Field("", description="The domain's new name, or the domain that it is merged into.")
+    parts: int | None = Field(None, ge=2, le=1000, description="How many parts a split makes.")
+    why: str = Field("", description="The reason, for the record; of a note its text.", json_schema_extra=_HISTORY)
+    who: str = Field("", description="Who decided.", json_schema_extra=_HISTORY)
+    when: str = Field("", description="When it was decided.", json_schema_extra=_HISTORY)
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
+        says = f"an override that says {self.action}"
         if self.action in ("keep", "prune", "move") and self.cluster is None:
-            raise ValueError(f"an override that says {self.action} needs cluster = N")
-        if self.action in ("move", "rename") and not self.domain:
-            raise ValueError(f'an override that says {self.action} needs domain = "..."')
+            raise ValueError(f"{says} needs cluster = N")
+        if self.action in ("move", "rename", "merge") and not self.domain:
+            raise ValueError(f'{says} needs domain = "..."')
         if "all" in (self.to, self.domain):
             raise ValueError('no domain can be called "all", which stands for the mean over domains')
-        if self.action == "rename" and not self.to:
-            raise ValueError('an override that says rename needs to = "..."')
+        if self.action in ("rename", "merge") and not self.to:
+            raise ValueError(f'{says} needs to = "..."')
+        if self.action in ("split", "note") and (self.cluster is None) == (not self.domain):
+            raise ValueError(f'{says} needs cluster = N or domain = "...", and not both')
+        if self.action == "split" and self.parts is None:
+            raise ValueError(f"{says} needs parts = N")
+        if self.action == "note" and not self.why:
+            raise ValueError(f'{says} needs why = "...", its text')
         return self
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], where: str) -> Self:
+        """Validate the values of one override; a fault becomes a ClimbError that begins with ``where``."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise ClimbError(f"{where}: " + "; ".join(_explain(e, cls) for e in error.errors()[:5])) from error
 
 
 class DomainsConfig(Section):
@@ -195,7 +238,20 @@ class DomainsConfig(Section):
         default_factory=lambda: {"quality": 1.0, "educational": 1.0, "informational": 1.0, "advertisement": 2.0},
         description="Prune a cluster whose mean falls below, per metric. Scorers differ in scale, so each has its own.",
     )
-    min_documents: int = Field(1, ge=1, description="Prune clusters with fewer documents.")
+    min_documents: int = Field(5, ge=1, description="Prune clusters with fewer documents.")
+    max_duplicate_share: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="Prune a cluster of which more than this share are near-duplicates (see duplicates.method); 1: "
+        "never.",
+    )
+    max_spread: float = Field(
+        0.0,
+        ge=0,
+        description="Prune a cluster whose mean distance to its centroid is more than this many times the median "
+        "cluster's; 0: never.",
+    )
     n_domains: int = Field(
         20, ge=0, description="Merge kept clusters (Ward) into this many domains; 0: by merge_distance."
     )
@@ -415,6 +471,11 @@ class MachineConfig(Section):
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$", description="auto, cpu, cuda, cuda:N or mps.")
     stack: int = Field(0, ge=0, description="Proxies trained as one program; 0: chosen for the device.")
     threads: int = Field(0, ge=0, description="CPU threads; 0: all.")
+    runner: Literal["local", "ray"] = Field(
+        "local",
+        description="Where proxies train: 'local' is this machine's one device; 'ray' is all GPUs of the cluster that "
+        "RAY_ADDRESS names, or of this machine.",
+    )
 
 
 class RunConfig(Section):
@@ -424,6 +485,7 @@ class RunConfig(Section):
     embedding: EmbeddingConfig = EmbeddingConfig()
     clustering: ClusteringConfig = ClusteringConfig()
     quality: QualityConfig = QualityConfig()
+    duplicates: DuplicatesConfig = DuplicatesConfig()
     domains: DomainsConfig = DomainsConfig()
     projection: ProjectionConfig = ProjectionConfig()
     tokens: TokensConfig = TokensConfig()
