@@ -28,8 +28,8 @@ from climb_engine.config import ClusteringConfig, DomainsConfig, EmbeddingConfig
 from climb_engine.curate.clustering import assign, train_centroids
 from climb_engine.curate.embedding import embed, load_embedder
 from climb_engine.curate.fasttext import FastTextScorer, normalised
+from climb_engine.curate.head import suggest, train_head
 from climb_engine.curate.heuristics import HeuristicsScorer
-from climb_engine.curate.ratings import suggest, train_head
 from climb_engine.types import METRICS
 
 LABELS = (50, 100, 200)
@@ -88,7 +88,7 @@ def scored(
     order, chosen = rng.permutation(len(junk)), np.empty(0, dtype=np.int64)
     for count in LABELS:
         yield f"ratings, {count} at random", head(vectors, ratings, order[:count])
-        chosen = np.concatenate([chosen, suggest(vectors, chosen, count - len(chosen), seed)])
+        chosen = np.concatenate([chosen, suggest(vectors.__getitem__, len(vectors), chosen, count - len(chosen), seed)])
         yield f"ratings, {count} suggested", head(vectors, ratings, chosen)
         yield f"fasttext, {count} at random", fasttext(documents, ratings, order[:count])
         yield f"fasttext, {count} suggested", fasttext(documents, ratings, chosen)

@@ -6,9 +6,10 @@ import pytest
 
 from climb_engine.config import QualityConfig
 from climb_engine.curate.fasttext import FastTextScorer
+from climb_engine.curate.head import train_head
 from climb_engine.curate.heuristics import HeuristicsScorer
 from climb_engine.curate.quality import ColumnScorer, Rows, fingerprint, load_scorers, score_documents
-from climb_engine.curate.ratings import add_ratings, train_head
+from climb_engine.curate.ratings import Rating, add_ratings
 from climb_engine.curate.transformers import TransformersScorer
 from climb_engine.types import METRICS, ClimbError
 from tests.models import fasttext_model, tiny_bert
@@ -113,7 +114,7 @@ def test_every_scorer_of_the_config_keeps_the_contract():
 
 def test_the_config_names_the_scorers_in_order(tmp_path):
     rows = Rows(60, lambda ids: ["x"] * len(ids), lambda ids: np.eye(60, DIMENSIONS, dtype=np.float32)[ids])
-    add_ratings(tmp_path / "mine.csv", [(i, "quality", i % 6) for i in range(40)])
+    add_ratings(tmp_path / "mine.csv", [Rating(i, "quality", i % 6) for i in range(40)])
     config = QualityConfig(
         scorers=("ratings", "heuristics", "column"), columns={"quality": "rating"}, ratings=str(tmp_path / "mine.csv")
     )
@@ -130,10 +131,10 @@ def test_what_each_of_several_scorers_said_is_kept_beside_the_combination():
 
 
 def test_ratings_of_documents_beyond_the_corpus_are_refused(tmp_path):
-    add_ratings(tmp_path / "mine.csv", [(i, "quality", i % 6) for i in range(40)])
+    add_ratings(tmp_path / "mine.csv", [Rating(i, "quality", i % 6) for i in range(40)])
     config = QualityConfig(scorers=("ratings",), ratings=str(tmp_path / "mine.csv"))
     rows = Rows(30, list, lambda ids: np.zeros((len(ids), 4), np.float32))
-    with pytest.raises(ClimbError, match=r"document 39 is rated, but the corpus ends at 29"):
+    with pytest.raises(ClimbError, match=r"mine.csv:32: document 30 is rated, but the corpus ends at 29"):
         load_scorers(config, rows=rows)
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from climb_engine.curate.ratings import FEW, FEWEST, add_ratings, read_ratings, suggest, train_head
+from climb_engine.curate.head import FEW, FEWEST, fits, suggest, train_head
+from climb_engine.curate.ratings import Followed, Rating, add_ratings, follow, read_ratings
 from climb_engine.pipeline import Run
 from climb_engine.types import METRICS, ClimbError
 
@@ -29,9 +30,9 @@ def planted(n, seed=0, noise=0.2, d=32):
 
 def test_ratings_come_back_as_they_were_added_and_the_later_one_counts(tmp_path):
     path = tmp_path / "folder" / "mine.csv"
-    add_ratings(path, [(7, "quality", 3.5), (2, "advertisement", 0)])
-    add_ratings(path, [(7, "quality", 4), (7, "educational", 1)])
-    ratings = read_ratings(path)
+    add_ratings(path, [Rating(7, "quality", 3.5), Rating(2, "advertisement", 0)])
+    add_ratings(path, [Rating(7, "quality", 4), Rating(7, "educational", 1)])
+    ratings = Followed(tuple(read_ratings(path)), (), 0).ratings
     assert ratings.ids.tolist() == [2, 7]
     assert ratings.values[1, QUALITY] == 4
     assert ratings.values[0, ADVERTISEMENT] == 0
@@ -41,8 +42,8 @@ def test_ratings_come_back_as_they_were_added_and_the_later_one_counts(tmp_path)
 def test_a_torn_last_line_does_not_swallow_the_next_rating(tmp_path):
     path = tmp_path / "mine.csv"
     path.write_text("id,metric,rating\n1,quality,3", encoding="utf-8")
-    add_ratings(path, [(2, "quality", 4)])
-    assert read_ratings(path).ids.tolist() == [1, 2]
+    add_ratings(path, [Rating(2, "quality", 4)])
+    assert read_ratings(path) == [Rating(1, "quality", 3), Rating(2, "quality", 4)]
 
 
 @pytest.mark.parametrize(
@@ -61,6 +62,90 @@ def test_a_line_that_is_no_rating_is_named(tmp_path, text, message):
     (tmp_path / "mine.csv").write_text(text, encoding="utf-8")
     with pytest.raises(ClimbError, match=message):
         read_ratings(tmp_path / "mine.csv")
+
+
+A, B, C = 3, 0xFFFF_FFFF_FFFF_FFFF, 1 << 63
+
+
+def test_a_digest_comes_back_from_the_file_to_its_last_bit(tmp_path):
+    rows = [Rating(1, "quality", 2.5, A), Rating(2, "quality", 3, B), Rating(3, "quality", 3)]
+    add_ratings(tmp_path / "mine.csv", rows)
+    assert "0xffffffffffffffff" in (tmp_path / "mine.csv").read_text(encoding="utf-8")
+    assert read_ratings(tmp_path / "mine.csv") == rows
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", ""])
+def test_a_file_without_digests_is_given_the_column_and_keeps_its_lines(tmp_path, end):
+    path = tmp_path / "mine.csv"
+    path.write_bytes(f"\ufeffid,note,metric,rating\n1,a,quality,3\n2,b,quality,4{end}".encode())
+    add_ratings(path, [Rating(5, "quality", 1, C)])
+    add_ratings(path, [Rating(6, "quality", 2)])
+    assert read_ratings(path) == [
+        *(Rating(1, "quality", 3), Rating(2, "quality", 4)),
+        *(Rating(5, "quality", 1, C), Rating(6, "quality", 2)),
+    ]
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.csv"]
+
+
+def test_a_sheet_is_read_without_the_lines_that_were_left_blank(tmp_path):
+    (tmp_path / "sheet.csv").write_text(
+        'id,digest,metric,rating,text\n1,0x3,quality, ,"a, b"\n2,,quality,4,c\n', encoding="utf-8"
+    )
+    assert read_ratings(tmp_path / "sheet.csv", blanks=True) == [Rating(2, "quality", 4)]
+    with pytest.raises(ClimbError, match=r"sheet.csv:2: .*rating a number"):
+        read_ratings(tmp_path / "sheet.csv")
+
+
+def test_a_document_beyond_the_corpus_is_named_unless_its_digest_may_find_it(tmp_path):
+    add_ratings(tmp_path / "mine.csv", [Rating(9, "quality", 4, A), Rating(9, "quality", 4)])
+    with pytest.raises(ClimbError, match=r"mine.csv:3: document 9 is rated, but the corpus ends at 8"):
+        read_ratings(tmp_path / "mine.csv", count=9)
+    assert len(read_ratings(tmp_path / "mine.csv", count=10)) == 2
+
+
+# --- documents whose numbers have changed ---------------------------------------------------------------------------
+
+
+def followed(rows, digests, part=4):
+    """Follow ratings into a corpus of these digests, cut into parts."""
+    digests = np.array(digests, np.uint64)
+    parts = [digests[i : i + part] for i in range(0, len(digests), part)]
+    return follow(rows, len(digests), lambda ids: digests[ids], lambda: parts)
+
+
+def test_ratings_follow_their_documents_into_whatever_part_they_have_moved():
+    before = [Rating(0, "quality", 1, A), Rating(1, "quality", 2, B), Rating(1, "educational", 3, B)]
+    after = followed(before, [7, A, 8, 9, 10, 11, B])
+    assert after.rows == (Rating(1, "quality", 1, A), Rating(6, "quality", 2, B), Rating(6, "educational", 3, B))
+    assert after.facts == {"moved": 2, "lost": 0}
+
+
+def test_a_rating_whose_text_is_gone_is_set_aside_and_does_not_fall_to_another_document():
+    after = followed([Rating(0, "quality", 1, A), Rating(9, "quality", 2, B), Rating(1, "quality", 3, 8)], [7, 8])
+    assert after.rows == (Rating(1, "quality", 3, 8),)
+    assert [row.digest for row in after.lost] == [A, B]
+    assert after.facts == {"moved": 0, "lost": 2}
+    assert after.ratings.ids.tolist() == [1]
+
+
+def test_ratings_without_a_digest_stay_where_they_are():
+    rows = [Rating(0, "quality", 1), Rating(5, "quality", 2)]
+    assert followed(rows, range(6)) == Followed(tuple(rows), (), 0)
+
+
+def test_a_rating_stays_at_its_own_copy_of_a_text_and_no_part_is_read_for_it():
+    def unread():
+        raise AssertionError("the corpus was read")
+
+    rows = [Rating(2, "quality", 1, A)]
+    assert follow(rows, 4, lambda _: np.array([A], np.uint64), unread).rows == tuple(rows)
+    assert followed(rows, [A, 1, A, A]).rows == tuple(rows)
+
+
+def test_of_two_ratings_of_a_document_that_moved_in_between_the_later_counts():
+    after = followed([Rating(0, "quality", 1, A), Rating(3, "quality", 4, A)], [7, 8, 9, A])
+    assert after.ratings.ids.tolist() == [3]
+    assert after.ratings.values[0, QUALITY] == 4
 
 
 # --- the head -------------------------------------------------------------------------------------------------------
@@ -85,6 +170,47 @@ def test_cross_validation_tells_a_head_that_learned_from_one_that_could_not():
     assert abs(nothing["spearman"]) < 0.4
     assert learned["mae"] < 0.6 * learned["mae_of_mean"]
     assert nothing["mae"] > 0.8 * nothing["mae_of_mean"]
+
+
+def junk_at(n, share, seed, d=64):
+    """Unit rows of which a few lie towards one direction, and ratings of a hasty rater: 1 of these, 4 of the rest."""
+    rng = np.random.default_rng(seed)
+    junk = np.arange(n) < n * share
+    vectors = unit(rng.normal(size=(n, d)) / np.sqrt(d) + np.where(junk, 0.7, 0)[:, None] * np.eye(d)[0])
+    values = np.full((n, len(METRICS)), np.nan, np.float32)
+    values[:, ADVERTISEMENT] = np.clip(np.rint(np.where(junk, 1, 4) + rng.normal(size=n) * 0.8), 0, 5)
+    return vectors, junk, values
+
+
+def test_scores_spread_as_the_ratings_do_so_that_thresholds_mean_what_they_say():
+    vectors, _, values = junk_at(100, 0.06, seed=0)
+    unseen, junk, _ = junk_at(1000, 0.06, seed=1)
+    head = train_head("ratings", vectors, values)
+    scores = head.score(None, unseen)[:, 0]
+    assert head.facts["metrics"]["advertisement"]["stretch"] > 1.2
+    assert scores[junk].mean() < 2
+    assert scores[~junk].mean() > 3.5
+
+
+def test_noise_is_not_drawn_apart():
+    vectors, _, values = junk_at(100, 0.06, seed=0)
+    shuffled = values[np.random.default_rng(1).permutation(100)]
+    head = train_head("ratings", vectors, shuffled)
+    assert head.facts["metrics"]["advertisement"]["stretch"] == 1
+    assert "no better than always guessing" in head.facts["metrics"]["advertisement"]["warning"]
+    assert head.score(None, vectors)[:, 0].min() > 1
+
+
+def test_a_metric_with_too_few_ratings_is_left_out_and_named():
+    vectors, _, values = planted(60)
+    values[:5, ADVERTISEMENT] = 3
+    head = train_head("ratings", vectors, values)
+    assert head.metrics == ("quality",)
+    assert head.facts["left_out"] == {"advertisement": 5}
+    found = fits(vectors, values)
+    assert found["quality"].spearman == head.facts["metrics"]["quality"]["spearman"]
+    assert found["advertisement"].mae is None
+    assert "only 5 of the 20 ratings" in found["advertisement"].warning
 
 
 def test_too_few_ratings_are_refused_and_few_come_with_a_warning():
@@ -129,38 +255,42 @@ def groups(sizes, d=16, seed=0):
     return unit(np.eye(d)[group] + rng.normal(size=(len(group), d)) * 0.05), group
 
 
+def picked(vectors, rated, n, seed=0):
+    return suggest(vectors.__getitem__, len(vectors), rated, n, seed)
+
+
 def test_suggestions_are_new_distinct_and_the_same_each_time():
     vectors, _ = groups([100] * 6)
     rated = np.arange(0, 600, 7)
-    first = suggest(vectors, rated, 24, seed=3)
+    first = picked(vectors, rated, 24, seed=3)
     assert len(set(first.tolist())) == 24
     assert not set(first.tolist()) & set(rated.tolist())
-    assert suggest(vectors.astype(np.float16), rated, 24, seed=3).shape == (24,)
-    np.testing.assert_array_equal(first, suggest(vectors, rated, 24, seed=3))
+    assert picked(vectors.astype(np.float16), rated, 24, seed=3).shape == (24,)
+    np.testing.assert_array_equal(first, picked(vectors, rated, 24, seed=3))
 
 
 def test_groups_that_nobody_rated_come_first_and_the_bigger_of_them_sooner():
     vectors, group = groups([300, 300, 200, 20])
     rated = np.concatenate([np.flatnonzero(group == 0)[:40], np.flatnonzero(group == 1)[:40]])
-    chosen = group[suggest(vectors, rated, 4)].tolist()
+    chosen = group[picked(vectors, rated, 4)].tolist()
     assert chosen[0] == 2
     assert set(chosen[:2]) <= {2, 3}
 
 
 def test_suggestions_cover_the_groups_instead_of_repeating_the_biggest():
     vectors, group = groups([400, 100, 100, 100, 100, 100])
-    chosen = group[suggest(vectors, np.array([], dtype=np.int64), 12)].tolist()
+    chosen = group[picked(vectors, np.array([], dtype=np.int64), 12)].tolist()
     assert set(chosen) == set(range(6))
 
 
 def test_when_little_is_left_all_of_it_is_suggested():
     vectors, _ = groups([5, 5])
-    assert suggest(vectors, np.arange(7), 10).tolist() == [7, 8, 9]
+    assert picked(vectors, np.arange(7), 10).tolist() == [7, 8, 9]
 
 
 def test_copies_of_one_document_are_suggested_once():
     vectors = np.repeat(unit(np.random.default_rng(0).normal(size=(3, 8))), 50, axis=0)
-    chosen = suggest(vectors, np.array([], dtype=np.int64), 3)
+    chosen = picked(vectors, np.array([], dtype=np.int64), 3)
     assert sorted(chosen // 50) == [0, 1, 2]
 
 
@@ -172,7 +302,7 @@ def run(tiny_config, tmp_path):
     path = tmp_path / "mine.csv"
     made = Run.create(tmp_path / "runs" / "rated", tiny_config)
     sources = [source for table in made.run("corpus").tables(["source"]) for source in table["source"].to_pylist()]
-    add_ratings(path, [(i, "advertisement", 0 if sources[i] == "junk" else 5) for i in range(0, len(sources), 3)])
+    add_ratings(path, [Rating(i, "advertisement", 0 if sources[i] == "junk" else 5) for i in range(0, len(sources), 3)])
     made.configure(
         tiny_config.with_values({"quality.scorers": ["heuristics", "ratings"], "quality.ratings": str(path)})
     )
@@ -200,7 +330,7 @@ def test_new_ratings_and_another_embedder_change_the_address_and_the_plan_says_w
     made, path, _ = run
     made.run("quality")
     assert stages_of(made)["quality"].state == "done"
-    add_ratings(path, [(1, "advertisement", 3)])
+    add_ratings(path, [Rating(1, "advertisement", 3)])
     assert stages_of(made)["quality"].why == "the input files changed"
     made.run("quality")
     made.configure(made.config.with_values({"embedding.max_tokens": 100}))

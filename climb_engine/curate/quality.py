@@ -7,7 +7,7 @@ but the simplest (``ColumnScorer``) has a module of its name. docs/QUALITY.md sa
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from climb_engine.config import TOP_SCORE, QualityConfig, nearest
 from climb_engine.curate.heuristics import HeuristicsScorer
+from climb_engine.curate.ratings import Digests
 from climb_engine.types import METRICS, ClimbError, FloatArray, Ids, Report, Vectors, silent
 
 LEARNED = ("ratings", "annotator")
@@ -49,6 +50,8 @@ class Rows:
     count: int
     texts: Callable[[Ids], list[str]]
     vectors: Callable[[Ids], Vectors]  # (len(ids), d)
+    digests: Callable[[Ids], Digests] = lambda ids: np.zeros(len(ids), np.uint64)
+    digest_parts: Callable[[], Iterable[Digests]] = tuple  # all of them, part by part
 
 
 def load_scorers(
@@ -119,20 +122,18 @@ def _transformers(config: QualityConfig, device: str) -> Scorer:
 
 
 def _rated(config: QualityConfig, rows: Rows) -> Scorer:
-    from climb_engine.curate.ratings import read_ratings, train_head
+    from climb_engine.curate.head import train_head
+    from climb_engine.curate.ratings import follow, read_ratings
 
-    ratings = read_ratings(_file(config.ratings, "ratings"))
-    if len(ratings.ids) and ratings.ids[-1] >= rows.count:
-        raise ClimbError(
-            f"{config.ratings}: document {ratings.ids[-1]} is rated, but the corpus ends at {rows.count - 1}; "
-            "were these ratings made for another corpus?"
-        )
-    return train_head("ratings", rows.vectors(ratings.ids), ratings.values)
+    given = read_ratings(_file(config.ratings, "ratings"), rows.count)
+    followed = follow(given, rows.count, rows.digests, rows.digest_parts)
+    ratings = followed.ratings
+    return train_head("ratings", rows.vectors(ratings.ids), ratings.values, followed.facts)
 
 
 def _annotated(config: QualityConfig, rows: Rows, report: Report) -> Scorer:
     from climb_engine.curate.annotator import annotate, draw
-    from climb_engine.curate.ratings import train_head
+    from climb_engine.curate.head import train_head
 
     ids = draw(rows.count, config)
     answers = annotate(ids, rows.texts(ids), config, report)
