@@ -115,7 +115,7 @@ class Trial:
 
     id: int
     iteration: int  # from 1; 0 for references and for the user's own before the first iteration
-    origin: str  # "natural", "sampled", "suggested" or "confirm"
+    origin: str  # "natural", "sampled", "suggested", "confirm"; "reused": measured by a search over other domains
     mixture: Mixture
     seed: int  # of the proxy's data order
     result: Result | None = None

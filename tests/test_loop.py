@@ -13,8 +13,9 @@ from climb_engine.search.baselines import Spent
 from climb_engine.search.loop import Search, StopHint
 from climb_engine.search.objective import Objective
 from climb_engine.search.outcome import mean_interval
+from climb_engine.search.reuse import Reusable
 from climb_engine.search.space import MixtureSpace
-from climb_engine.types import ClimbError, Mixture, Result
+from climb_engine.types import ClimbError, Mixture, Result, Trial
 
 DOMAINS = ("a", "b", "c", "d")
 BEST = np.array([0.5, 0.3, 0.15, 0.05])
@@ -366,6 +367,84 @@ def test_the_next_iteration_does_not_depend_on_the_order_of_telling(order):
             found.tell(first[i].id, measure(first[i]))
         asked[tuple(told)] = found.ask(99)
     assert len({tuple(trials) for trials in asked.values()}) == 1
+
+
+def elsewhere(n, source="other"):
+    """Trials that another search measured: of the prior, the best mixture, and the natural one twice."""
+    space = search([]).space
+    weights = [*space.sample(n - 3, np.random.default_rng(7)), BEST, space.natural, space.natural]
+    found = []
+    for i, row in enumerate(weights):
+        mixture, seed = Mixture(DOMAINS, row), int(i == n - 1)
+        result = measure(Trial(i, 1, "sampled", mixture, seed))
+        found.append(Reusable(source, 2 * i, mixture, seed, result, 0.01))
+    return found
+
+
+def test_reused_trials_teach_and_count_as_tried_but_are_no_measurements_of_the_search():
+    found = search([])
+    taken = found.reuse(elsewhere(10))
+    assert [(trial.origin, trial.iteration, trial.open) for trial in taken] == [("reused", 0, False)] * 10
+    assert len(found.evidence().weights) == 10
+    assert found.own == ()
+    assert found.spent().proxies == 0
+    outcome = found.outcome()
+    assert (outcome.best, outcome.natural) == (None, ())
+    assert math.isnan(outcome.noise_sd)
+    asked = found.ask(99)
+    assert [trial.seed for trial in asked if trial.origin == "natural"] == [0, 1, 2]
+    assert sum(trial.origin == "sampled" for trial in asked) == 12
+    for trial in asked:
+        found.tell(trial.id, measure(trial))
+    assert len(found.evidence().weights) == 10 + 15
+    assert found.outcome().best in found.own  # although the best of all was measured elsewhere
+    assert found.outcome().noise_freedom == 2
+    assert drive(found).finished
+    tried = np.array([t.mixture.weights for t in found.trials if t.origin in ("sampled", "reused")])
+    assert len(np.unique(np.round(tried, 6), axis=0)) == len(tried) - 1  # the natural mixture was reused twice
+    assert [trial.seed for trial in found.trials if trial.origin == "confirm"] == [1, 2]
+
+
+def test_reusing_again_adds_only_what_is_new():
+    log = []
+    found = search(log)
+    found.reuse(elsewhere(6)[:4])
+    assert found.reuse(elsewhere(6)[:4]) == ()
+    later = search(json.loads(json.dumps(log)))
+    assert [trial.id for trial in later.reuse([*elsewhere(6), *elsewhere(6, "a third")])] == list(range(4, 12))
+    assert later.reuse(elsewhere(6) * 2) == ()
+    assert len(search(log).trials) == 4
+
+
+def test_a_fault_in_one_reused_trial_takes_over_none():
+    log = []
+    found = search(log, config(max_weight={"a": 0.45}))
+    with pytest.raises(ClimbError, match="outside the allowed space"):
+        found.reuse(elsewhere(6))
+    assert log == []
+
+
+@pytest.mark.parametrize("killed_after", [0, 5, 15, 17])
+def test_a_search_with_reused_trials_killed_anywhere_goes_on_as_if_nothing_had_happened(killed_after):
+    whole = search([], config(iterations=(6, 4)))
+    whole.reuse(elsewhere(8))
+    log = []
+    killed = search(log, config(iterations=(6, 4)))
+    killed.reuse(elsewhere(8))
+    drive(killed, at_most=killed_after)
+    resumed = search(json.loads(json.dumps(log)), config(iterations=(6, 4)))
+    assert resumed.reuse(elsewhere(8)) == ()
+    assert drive(resumed).trials == drive(whole).trials
+    assert resumed.choice == whole.choice
+
+
+def test_a_log_killed_between_two_sources_takes_the_second_when_it_is_asked_again():
+    log = []
+    search(log).reuse([*elsewhere(5), *elsewhere(5, "a third")])
+    cut = search(json.loads(json.dumps(log[:-1])))
+    assert len(cut.trials) == 5
+    cut.reuse([*elsewhere(5), *elsewhere(5, "a third")])
+    assert cut.trials == search(log).trials
 
 
 def test_an_interval_is_students():

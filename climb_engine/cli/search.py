@@ -1,9 +1,10 @@
-"""Commands from domains to a mixture: search, suggest, ask and tell, fit."""
+"""Commands from domains to a mixture: search, reuse, suggest, ask and tell, fit."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,13 +12,17 @@ from climb_engine.cli.arguments import Device, Job, Json, Name, Stack, assignmen
 
 if TYPE_CHECKING:
     from climb_engine.pipeline import Run
+    from climb_engine.reuse import Source
 
 
 def search(
     name: Name,
-    iterations: Annotated[int | None, typer.Option(help="Run this many more iterations, then stop.", min=1)] = None,
+    iterations: Annotated[
+        int | None, typer.Option(help="Run this many more iterations, then stop; 0: only what waits.", min=0)
+    ] = None,
     device: Device = None,
     stack: Stack = None,
+    runner: Annotated[str | None, typer.Option(help="Where proxies train: local or ray.", show_default=False)] = None,
     as_json: Json = False,
     job: Job = None,
 ) -> None:
@@ -26,10 +31,63 @@ def search(
 
     with reporting(name, job) as report:
         opened = open_run(name, device, stack)
+        if runner is not None:
+            opened.config = opened.config.with_values({"machine.runner": runner})
         opened.run(report=report)
+        _mention_reusable(opened)
         last = None if iterations is None else _told(opened) + iterations
         found = opened.search(last, report)
     show_status(opened, found, as_json)
+
+
+def reuse(
+    name: Name,
+    max_distance: Annotated[
+        float,
+        typer.Option(help="Take a trial whose mixture differs from what it would stand for by at most this.", min=0),
+    ] = 0.05,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be taken.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Take over what earlier searches of this run measured over other domains, as data for the present one."""
+    with reporting(name, None) as report:
+        opened = open_run(name)
+        opened.run("tokens", report)
+        found = opened.reusable(max_distance)
+        taken = () if dry_run else opened.reuse(max_distance)
+    if as_json:
+        typer.echo(json.dumps([_source(source, bool(taken)) for source in found], indent=1))
+        return
+    for source in found:
+        typer.echo(f"search {source.digest}: {_words(source)}")
+    count = sum(len(source.trials) for source in found)
+    typer.echo(f"{count} trials {'can be' if dry_run else 'are'} reused" if found else "no earlier search has results")
+
+
+def _source(source: Source, taken: bool) -> dict[str, Any]:
+    trials = [
+        {"trial": t.trial, "distance": t.distance, "weights": t.mixture.as_dict(), "metrics": dict(t.result.metrics)}
+        for t in source.trials
+    ]
+    facts = {"from": source.digest, "measured": source.measured, "distances": source.distances.tolist()}
+    return facts | {"reason": source.reason or None, "taken": taken, "trials": trials}
+
+
+def _words(source: Source) -> str:
+    far = [trial.distance for trial in source.trials]
+    span = f", at a distance of {min(far):.3f} to {max(far):.3f}" if far else ""
+    reason = f"; {source.reason}" if source.reason else ""
+    return f"{len(far)} of {source.measured} trials{span}{reason}"
+
+
+def _mention_reusable(run: Run) -> None:
+    """Point to trials of other domains before a search begins; they are never taken silently."""
+    if any(trial.result for trial in run.open_search().trials):
+        return
+    count = sum(len(source.trials) for source in run.reusable())
+    if count:
+        name = run.workspace.name
+        typer.echo(f"{count} trials of earlier searches can be reused here: climb reuse {name}", err=True)
 
 
 def suggest(

@@ -7,7 +7,7 @@ loop and may be killed anywhere: built again on the same log, the search goes on
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -29,8 +29,9 @@ from climb_engine.search.methods import (
 from climb_engine.search.objective import Objective, noise, signal_to_noise
 from climb_engine.search.outcome import Choice, Outcome, StopHint, Trust, paired_gain
 from climb_engine.search.predictor import Validation
-from climb_engine.search.record import choice_from, choice_json, result_from, result_json
+from climb_engine.search.record import REUSED, choice_from, choice_json, fold, result_json, reused_json
 from climb_engine.search.regression import FEWEST
+from climb_engine.search.reuse import Reusable, check, lacking
 from climb_engine.search.space import MixtureSpace
 from climb_engine.types import ClimbError, FloatArray, Mixture, Result, Trial
 
@@ -66,6 +67,7 @@ class Search:
         self._log = log
         self._trials: dict[int, Trial] = {}
         self._choices: list[Choice] = []
+        self._reused: set[tuple[str, int]] = set()
         self._evidence: Evidence | None = None
         self._started = False
         for event in log:
@@ -77,6 +79,11 @@ class Search:
     def trials(self) -> tuple[Trial, ...]:
         """All trials in the order of their ids."""
         return tuple(self._trials[key] for key in sorted(self._trials))
+
+    @property
+    def own(self) -> tuple[Trial, ...]:
+        """The trials of this search: all but those that another one measured."""
+        return tuple(trial for trial in self.trials if trial.origin != REUSED)
 
     @property
     def open(self) -> tuple[Trial, ...]:
@@ -105,12 +112,14 @@ class Search:
         return self.choice is not None and not self.open
 
     def score(self, trial: Trial) -> float:
-        """A trial's score, higher is better; nan while it has none."""
-        return self.objective.score(trial.result.metrics) if trial.result else math.nan
+        """A trial's score, higher is better; nan while it has none, and for a reused one without its metrics."""
+        if trial.result is None or not self._scorable(trial.result, trial.origin):
+            return math.nan
+        return self.objective.score(trial.result.metrics)
 
     def measured(self) -> tuple[FloatArray, FloatArray]:
-        """Weights (n, m) and scores (n,) of everything measured."""
-        done = [trial for trial in self.trials if trial.result]
+        """Weights (n, m) and scores (n,) of everything measured, here and elsewhere."""
+        done = self._teaching()
         return self._weights(done), np.array([self.score(trial) for trial in done])
 
     def evidence(self) -> Evidence:
@@ -119,7 +128,7 @@ class Search:
         Raises ClimbError when too few trials are measured.
         """
         if self._evidence is None:
-            done = [trial for trial in self.trials if trial.result]
+            done = self._teaching()
             if len(done) < FEWEST:
                 failed = [trial.error for trial in self.trials if trial.error]
                 why = f"; the first failure says: {failed[0]}" if failed else ""
@@ -172,6 +181,27 @@ class Search:
         self._record({"event": "suggested", "trials": entries})
         return self._trials[entries[0]["id"]]
 
+    def reuse(self, trials: Sequence[Reusable]) -> tuple[Trial, ...]:
+        """Take over trials that other searches measured, as data to learn from; those taken over before are left out.
+
+        They count as tried, but are no measurements of this search: not its best, its noise, its natural runs or its
+        confirmation. Raises ClimbError for a mixture outside the space and for a result without the score's metrics.
+        """
+        known = {(one.source, one.trial): one for one in trials if not self.has_reused(one)}
+        fresh = known.values()
+        for one in fresh:
+            check(one, self.space, self.objective)
+        first = max(self._trials, default=-1) + 1
+        for source in dict.fromkeys(one.source for one in fresh):
+            mine = [one for one in fresh if one.source == source]
+            entries = reused_json(max(self._trials, default=-1) + 1, mine)
+            self._record({"event": "reused", "from": source, "trials": entries})
+        return tuple(trial for trial in self.trials if trial.id >= first)
+
+    def has_reused(self, trial: Reusable) -> bool:
+        """Whether this trial of another search was taken over already."""
+        return (trial.source, trial.trial) in self._reused
+
     def propose(self, n: int) -> tuple[Choice, ...]:
         """The best untried mixtures by prediction, best first, a little apart from each other."""
         return tuple(self._foretold(row) for row in rank_candidates(self.evidence(), n, self._rng(FINAL)))
@@ -185,7 +215,7 @@ class Search:
 
     def spent(self) -> Spent:
         """What the search cost so far: proxies, tokens, seconds, FLOPs."""
-        return Spent.on(self.trials)
+        return Spent.on(self.own)
 
     def stop_hint(self) -> StopHint:
         """What another iteration, as large as the last, is expected to bring."""
@@ -209,7 +239,7 @@ class Search:
         gain, interval = paired_gain(confirmed, natural)
         repeats = list(self._repeats().values())
         sd, freedom = noise(repeats)
-        best = max((t for t in self.trials if t.result), key=self.score, default=None)
+        best = max((t for t in self.own if t.result), key=self.score, default=None)
         return Outcome(
             natural=tuple(natural.values()),
             chosen=choice,
@@ -316,20 +346,18 @@ class Search:
         self._started, self._evidence = True, None
         if kind == "started" and tuple(event["domains"]) != self.space.domains:
             raise ClimbError("this log belongs to a search over other domains; start a new one")
-        for entry in event.get("trials", ()):
-            self._trials[entry["id"]] = Trial(
-                entry["id"],
-                entry["iteration"],
-                entry["origin"],
-                self._mixture(np.array(entry["weights"])),
-                entry["seed"],
-            )
-        if kind == "told":
-            self._trials[event["trial"]] = replace(self._trials[event["trial"]], result=result_from(event))
-        elif kind == "failed":
-            self._trials[event["trial"]] = replace(self._trials[event["trial"]], error=event["error"])
+        fold(self._trials, event, self.space.domains)
+        if kind == "reused":
+            self._reused |= {(event["from"], entry["trial"]) for entry in event["trials"]}
         elif kind == "chosen":
             self._choices.append(choice_from(event, self.space.domains))
+
+    def _teaching(self) -> list[Trial]:
+        return [trial for trial in self.trials if trial.result and self._scorable(trial.result, trial.origin)]
+
+    def _scorable(self, result: Result, origin: str) -> bool:
+        """Whether a result has what the score needs; what is measured here has."""
+        return origin != REUSED or not lacking(result, self.objective, self.space.domains)
 
     def _mixture(self, weights: FloatArray) -> Mixture:
         return Mixture(self.space.domains, weights)
@@ -341,7 +369,7 @@ class Search:
 
     def _repeats(self) -> dict[bytes, list[float]]:
         groups: dict[bytes, list[float]] = {}
-        for trial in self.trials:
+        for trial in self.own:
             if trial.result:
                 groups.setdefault(_key(trial.mixture.weights), []).append(self.score(trial))
         return groups
