@@ -1,21 +1,21 @@
-"""Human decisions on clusters: what the config would decide, what that changes, and how it is written and undone."""
+"""Human decisions on clusters as the pages show them; ``climb_engine.curation`` makes them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
-import numpy as np
 import streamlit as st
 
 from app import session
-from app.documents import Membership, centroids, membership
+from app.documents import Membership, membership
+from app.happenings import subject
 from app.panels import rerun_reasons
 from app.words import plain, plural
-from climb_engine.config import DomainsConfig, Override, RunConfig, knobs
-from climb_engine.curate.domains import Domains, decide
+from climb_engine import curation
+from climb_engine.config import Override, knobs
+from climb_engine.curate.domains import Domains
 from climb_engine.jobs import start
 from climb_engine.pipeline import Run
 
@@ -24,17 +24,16 @@ _SHOWN = 6  # changes named one by one
 
 @dataclass(frozen=True, eq=False)
 class Curated:
-    """The clusters of a run as its config now decides on them; the domains' artifact may still have to be made."""
+    """The clusters of a run as its config now decides on them; the domains' artifact may still have to be made.
+
+    A cluster that is to be split is whole until the stage has run.
+    """
 
     run: Run
     member: Membership
     keywords: tuple[tuple[str, ...], ...]
-    decided: Domains
-
-    @property
-    def clustering(self) -> str:
-        """The folder of the clusters."""
-        return str(self.run.needed("clustering").folder)
+    decided: Domains  # in the names that people gave
+    clustering: str  # the folder of the clusters
 
     @property
     def corpus(self) -> str:
@@ -43,43 +42,39 @@ class Curated:
 
     def domain_name(self, domain: int) -> str:
         """A domain's name, or 'pruned' for -1."""
-        return self.decided.names[domain] if domain >= 0 else "pruned"
+        return self.decided.names[domain] if domain >= 0 else curation.PRUNED
 
 
 def curated(run: Run) -> Curated:
     """Read the clusters and decide on them as the config stands. Raises ClimbError where the config cannot be."""
-    clustering, quality = str(run.needed("clustering").folder), str(run.needed("quality").folder)
+    clustering, quality = str(curation.reached(run).clusters.folder), str(run.needed("quality").folder)
+    found = run.artifact("duplicates") if run.config.duplicates.method != "none" else None
     wanted = json.dumps(knobs(run.config.domains), sort_keys=True)
-    decided = _decided(clustering, quality, wanted, run.config.domains)
-    return Curated(run, membership(clustering, quality), _keywords(clustering), decided)
+    decided = _decided(clustering, quality, str(found.folder) if found else "", wanted, run)
+    return Curated(run, membership(clustering, quality), _keywords(clustering), decided, clustering)
 
 
 def consider(view: Curated, action: str, cluster: int, domain: str, why: str) -> None:
     """Add an override to the config. Raises ClimbError, and changes nothing, when it cannot be."""
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    override = {"action": action, "cluster": cluster, "domain": domain, "why": why, "when": now}
-    former = [one.model_dump(mode="json") for one in view.run.config.domains.overrides]
-    wanted = view.run.config.with_values({"domains.overrides": [*former, override]}, "override")
-    _check(view, wanted)
-    view.run.configure(wanted)
+    values = {"action": action, "cluster": cluster, "domain": domain, "why": why}
+    curation.add(view.run, Override.parse(values, "override"))
 
 
 def undo(run: Run) -> None:
     """Take the last override back."""
-    former = [one.model_dump(mode="json") for one in run.config.domains.overrides]
-    run.configure(run.config.with_values({"domains.overrides": former[:-1]}, "undo"))
+    curation.undo(run)
 
 
 def changes(view: Curated) -> list[str]:
     """Clusters that would fare differently from what the last domains that were made say, each with its documents."""
     last = view.run.workspace.latest("domains")
-    if last is None or last.manifest["inputs"]["clustering"] != view.run.needed("clustering").digest:
+    if last is None or last.manifest["inputs"].get("splits", last.manifest["inputs"]["clustering"]) != _address(view):
         return []
     names, lines = last.facts["names"], []
     for row, now in zip(session.rows(str(last.folder), "clusters"), view.decided.decisions, strict=True):
-        then = names[row["domain"]] if row["domain"] >= 0 else "pruned"
-        if then != view.domain_name(now.domain):
-            what = f"{then} → {view.domain_name(now.domain)}"
+        then = names[row["domain"]] if row["domain"] >= 0 else curation.PRUNED
+        if then != view.decided.renames.known(view.domain_name(now.domain)):
+            what = f"{view.decided.renames.called(then)} → {view.domain_name(now.domain)}"
             lines.append(f"c{now.cluster} ({plural(int(view.member.sizes[now.cluster]), 'document')}): {what}")
     return lines
 
@@ -118,24 +113,17 @@ def _headline(overrides: Sequence[Override]) -> str:
     if not overrides:
         return "The domains are not up to date."
     last = overrides[-1]
-    to = f" to {last.domain}" if last.action == "move" else ""
-    subject = last.domain + " as " + last.to if last.action == "rename" else f"c{last.cluster}{to}"
     why = f" because: {last.why}" if last.why else ""
-    return f"{plural(len(overrides), 'override')}. The last: {last.action} {subject}{why}"
+    return f"{plural(len(overrides), 'override')}. The last: {subject(last)}{why}"
 
 
-def _check(view: Curated, wanted: RunConfig) -> None:
-    quality = str(view.run.needed("quality").folder)
-    _decided(view.clustering, quality, json.dumps(knobs(wanted.domains), sort_keys=True), wanted.domains)
+def _address(view: Curated) -> str:
+    return curation.reached(view.run).clusters.digest
 
 
-@st.cache_resource(max_entries=16, show_spinner=False)
-def _decided(clustering: str, quality: str, wanted: str, _config: DomainsConfig) -> Domains:  # noqa: ARG001
-    member = membership(clustering, quality)
-    return decide(
-        member.sizes.astype(np.int64), member.means(), member.metrics, centroids(clustering), _keywords(clustering),
-        _config,
-    )  # fmt: skip
+@st.cache_resource(max_entries=16, show_spinner="Deciding on the clusters")
+def _decided(clustering: str, quality: str, duplicates: str, wanted: str, _run: Run) -> Domains:  # noqa: ARG001
+    return curation.decided(_run)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)

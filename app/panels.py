@@ -115,8 +115,9 @@ def domains(run: Run, mixture: FloatArray | None, title: str) -> None:
     table: dict[str, Sequence[Any]] = {"": [], "domain": [], "clusters": [], "documents": []}
     for row in session.rows(str(decided.folder), "domains"):
         table[""] = [*table[""], charts.swatch(row["domain"])]
-        for column, key in (("domain", "name"), ("clusters", "clusters"), ("documents", "documents")):
-            table[column] = [*table[column], row[key]]
+        values = {"domain": run.domains[row["domain"]], "clusters": row["clusters"], "documents": row["documents"]}
+        for column, value in values.items():
+            table[column] = [*table[column], value]
     if tokens:
         train = np.asarray(tokens.facts["train"], dtype=float)
         table |= {"tokens": train.astype(int).tolist(), "natural": (100 * train / train.sum()).tolist()}
@@ -234,7 +235,9 @@ def _fact(stage: str, facts: Mapping[str, Any]) -> str:
         return f"{count(facts['documents'])} documents"
     if stage == "embedding":
         return f"{facts['dimensions']} dimensions"
-    if stage == "clustering":
+    if stage == "duplicates":
+        return f"{count(facts['duplicates'])} near-duplicates"
+    if stage in ("clustering", "splits"):
         return f"{facts['clusters']:,} clusters"
     if stage == "quality":
         return plural(len(facts["metrics"]), "metric")

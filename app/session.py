@@ -74,7 +74,7 @@ def read_search(run: Run) -> Search | None:
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _search(_run: Run, path: str, wanted: str, size: tuple[int, int]) -> Search:  # noqa: ARG001
-    events = list(_run.workspace.log(_run.search_digest)) if size[0] else []
+    events = list(_run.log()) if size[0] else []
     return Search(_run.space(), _run.objective(), _run.config.search, events)
 
 

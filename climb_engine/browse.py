@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 from rich.markup import escape
 
+from climb_engine.config import Override
 from climb_engine.console import say, table
+from climb_engine.curation import described, history
 from climb_engine.pipeline import Run
 from climb_engine.types import ClimbError, FloatArray, Ids
 
@@ -23,15 +25,16 @@ SAMPLES = ("central", "random", "borderline", "worst")
 def clusters(run: Run) -> list[dict[str, Any]]:
     """One row per cluster: the decision with its reason, the automatic one, sizes, metric means and keywords.
 
-    Domains are names, "" where pruned. Raises ClimbError when the run has no domains yet.
+    Domains are what people call them, "" where pruned. Raises ClimbError when the run has no domains yet.
     """
-    decided, found = run.needed("domains"), run.needed("clustering").table("clusters").to_pylist()
-    names, automatic = decided.facts["names"], decided.facts["automatic_names"]
+    decided, found = run.needed("domains"), run.clusters.table("clusters").to_pylist()
+    names, called = run.domains, run.names
+    automatic = [called.called(name) for name in decided.facts["automatic_names"]]
     rows = []
     for row, of in zip(decided.table("clusters").to_pylist(), found, strict=True):
         row["domain"] = names[row["domain"]] if row["domain"] >= 0 else ""
         row["automatic_domain"] = automatic[row["automatic_domain"]] if row["automatic_domain"] >= 0 else ""
-        rows.append({**row, "mean_distance": of["mean_distance"], "keywords": of["keywords"]})
+        rows.append({**row, "reason": called.reason(row["reason"]), "keywords": of["keywords"]})
     return rows
 
 
@@ -51,7 +54,9 @@ def chosen(
 
 
 def cluster(run: Run, number: int, each: int = 3) -> dict[str, Any]:
-    """A cluster's row, its sources and up to ``each`` documents of every kind in ``SAMPLES``, as they are.
+    """A cluster's row, its history, its sources and up to ``each`` documents of every kind in ``SAMPLES``, as they are.
+
+    The history is every override that names the cluster, or one that it is a part of, and the notes on its domain.
 
     Raises ClimbError when there is no such cluster.
     """
@@ -67,7 +72,8 @@ def cluster(run: Run, number: int, each: int = 3) -> dict[str, Any]:
         kind: [{**documents[int(i)], "distance": float(distances[at[int(i)]])} for i in found]
         for kind, found in picked.items()
     }
-    return {**rows[number], "sources": _sources(run, ids), "samples": samples}
+    decisions = [one.model_dump(exclude_defaults=True) for one in history(run, number)]
+    return {**rows[number], "sources": _sources(run, ids), "history": decisions, "samples": samples}
 
 
 def show_clusters(run: Run, rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
@@ -76,7 +82,8 @@ def show_clusters(run: Run, rows: Sequence[Mapping[str, Any]], as_json: bool) ->
         say(json.dumps([_values(row) for row in rows], indent=1))
         return
     metrics = _metrics(run)
-    columns = ("cluster", "kept", "domain", "documents", *metrics, "keywords", "reason")
+    copies = ("duplicates",) if run.config.duplicates.method != "none" else ()
+    columns = ("cluster", "kept", "domain", "documents", *metrics, "mean distance", *copies, "keywords", "reason")
     table(
         f"Clusters of {run.workspace.name}",
         columns,
@@ -87,6 +94,8 @@ def show_clusters(run: Run, rows: Sequence[Mapping[str, Any]], as_json: bool) ->
                 _cell(row["domain"]),
                 f"{row['documents']:,}",
                 *(_score(row[metric]) for metric in metrics),
+                f"{row['mean_distance']:.3f}",
+                *(f"{row[name]:,}" for name in copies),
                 _cell(" ".join(row["keywords"][:5])),
                 _cell(row["reason"]),
             )
@@ -111,6 +120,9 @@ def show_cluster(run: Run, found: Mapping[str, Any], as_json: bool) -> None:
     size = f"{found['documents']:,} documents, {found['characters']:,} characters"
     say(f"  size        {size}, mean distance {found['mean_distance']:.3f}")
     say("  scores      " + ", ".join(f"{metric} {_score(found[metric])}" for metric in _metrics(run)))
+    for one in found["history"]:
+        word = "note" if one["action"] == "note" else "override"
+        say(f"  {word:<11} {signed(Override.model_validate(one))}")
     say("  sources     " + ", ".join(f"{plain(name, 60)} {share:.0%}" for name, share in found["sources"].items()))
     for kind, documents in found["samples"].items():
         say(f"\n{kind}")
@@ -130,6 +142,14 @@ def plain(text: str, most: int = 300) -> str:
     return line if len(line) <= most and len(start) == len(text) else line[: most - 1].rstrip() + "…"
 
 
+def signed(override: Override) -> str:
+    """An override in words with who decided it, when and why, fit for a terminal."""
+    who = f" by {plain(override.who, 60)}" if override.who else ""
+    when = f" on {plain(override.when, 30)}" if override.when else ""
+    why = f": {plain(override.why)}" if override.why else ""
+    return f"{plain(described(override))}{who}{when}{why}"
+
+
 def _cell(text: str) -> str:
     """The same for a table, whose cells are rich's markup."""
     return escape(plain(text))
@@ -145,7 +165,7 @@ def _members(run: Run, number: int) -> tuple[Ids, FloatArray, FloatArray]:
     first, found = 0, []
     metrics = _metrics(run)
     for part, size in enumerate(run.needed("corpus").facts["part_documents"]):
-        rows = run.needed("clustering").table(part, ["cluster", "distance"])
+        rows = run.clusters.table(part, ["cluster", "distance"])
         mine = np.flatnonzero(rows["cluster"].to_numpy() == number)
         scores = run.needed("quality").table(part, metrics).take(mine)
         values = np.array([column.to_numpy() for column in scores.columns], np.float64).reshape(len(metrics), len(mine))

@@ -6,6 +6,7 @@ needs. So what is done is found, what changed reruns, and two variants share wha
 
 from __future__ import annotations
 
+import copy
 import importlib.metadata
 import json
 import platform
@@ -16,17 +17,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from climb_engine import stages
+from climb_engine import splits, stages
+from climb_engine.clusters import labelling
 from climb_engine.config import RunConfig, knobs
+from climb_engine.curate.overrides import Names, canonical
 from climb_engine.types import ClimbError, Event, Mixture, Report, Trial, silent
 from climb_engine.workspace import Artifact, Workspace, digest_of, slug
 
 if TYPE_CHECKING:
     from climb_engine.export.dataset import ClusteredOptions, MixedOptions
     from climb_engine.export.kept import Artifacts
+    from climb_engine.reuse import Source
     from climb_engine.runners import Runner
     from climb_engine.search.loop import Search
     from climb_engine.search.objective import Objective
+    from climb_engine.search.renaming import RenamedLog
     from climb_engine.search.space import MixtureSpace
 
 _LIBRARIES = (
@@ -52,7 +57,8 @@ class Stage:
     needs: tuple[str, ...]
     knobs: Callable[[RunConfig], dict[str, Any]]
     version: int = 1
-    optional: bool = False  # made only when asked for by name
+    optional: bool = False  # not a part of every run: made when asked for by name, or when a knob makes others need it
+    wanted: Callable[[RunConfig], bool] = lambda config: True  # noqa: ARG005 - whether the config has a use for it
     needs_with: Callable[[RunConfig], tuple[str, ...]] = lambda config: ()  # noqa: ARG005 - needs that a knob brings
     sources: Callable[[RunConfig], Any] = lambda config: None  # noqa: ARG005 - fingerprint of files it reads elsewhere
 
@@ -77,6 +83,14 @@ def _section(name: str) -> Callable[[RunConfig], dict[str, Any]]:
     return lambda config: knobs(getattr(config, name))
 
 
+def _splits(config: RunConfig) -> tuple[str, ...]:
+    return ("splits",) if labelling(config) == "splits" else ()
+
+
+def _duplicates(config: RunConfig) -> tuple[str, ...]:
+    return ("duplicates",) if config.duplicates.method != "none" else ()
+
+
 STAGES = (
     Stage("corpus", stages.corpus, (), _section("corpus"), sources=_inputs),
     Stage("embedding", stages.embedding, ("corpus",), _section("embedding")),
@@ -86,8 +100,24 @@ STAGES = (
         needs_with=stages.quality_needs,
         sources=_scorer_files,
     ),
-    Stage("domains", stages.domains, ("corpus", "clustering", "quality"), _section("domains")),
-    Stage("tokens", stages.tokens, ("corpus", "clustering", "domains"), _section("tokens")),
+    Stage(
+        *("duplicates", stages.duplicates, ("corpus",), stages.duplicates_knobs),
+        optional=True,
+        wanted=lambda config: bool(_duplicates(config)),
+    ),
+    Stage(
+        *("splits", splits.splits, ("corpus", "embedding", "clustering"), splits.splits_knobs),
+        optional=True,
+        wanted=lambda config: bool(_splits(config)),
+    ),
+    Stage(
+        *("domains", stages.domains, ("corpus", "clustering", "quality"), stages.domains_knobs, 2),
+        needs_with=lambda config: _splits(config) + _duplicates(config),
+    ),
+    Stage(
+        *("tokens", stages.tokens, ("corpus", "clustering", "domains"), _section("tokens")),
+        needs_with=lambda config: _splits(config) + (_duplicates(config) if stages.removes_duplicates(config) else ()),
+    ),
     Stage("trunk", stages.trunk, ("domains", "tokens"), stages.trunk_knobs),
     Stage(
         "projection", stages.projection, ("corpus", "embedding", "clustering"), _section("projection"), optional=True
@@ -107,11 +137,7 @@ class Planned:
     digest: str
     state: str  # "done", "partial" or "missing"
     why: str
-
-    @property
-    def optional(self) -> bool:
-        """Whether nothing needs it, so that it is made only when asked for by name."""
-        return _BY_NAME[self.stage].optional
+    optional: bool = False  # nothing needs it, so that it is made only when asked for by name
 
 
 class Run:
@@ -137,16 +163,25 @@ class Run:
         self.config = config
         self.__dict__.pop("_addresses", None)
 
+    def with_config(self, config: RunConfig) -> Self:
+        """The same run as it would be with this config; nothing is written."""
+        then = copy.copy(self)
+        then.__dict__.pop("_addresses", None)
+        then.config = config
+        return then
+
     # ---- documents -> domains ------------------------------------------------------------------------------------
 
     def plan(self) -> tuple[Planned, ...]:
         """For every stage: its address, whether it is done, and if not, why it would run."""
-        return tuple(self._planned(stage) for stage in STAGES)
+        return tuple(self._planned(stage) for stage in STAGES if stage.wanted(self.config))
 
     def run(self, until: str = TRUNK, report: Report = silent) -> Artifact:
         """Make ``until`` and what it needs, as far as that is still to be made, and return its artifact."""
         if until not in _BY_NAME:
             raise ClimbError(f"there is no stage {until!r}; the stages are {', '.join(_BY_NAME)}")
+        if not _BY_NAME[until].wanted(self.config):
+            raise ClimbError(f"stage {until} has nothing to do here; 'climb plan' lists the stages that have")
         needed = _ancestors(until, self.config)
         for stage in STAGES:
             if stage.name in needed and not self.artifact(stage.name):
@@ -171,7 +206,18 @@ class Run:
     @property
     def domains(self) -> tuple[str, ...]:
         """The domains' names, in their order."""
-        return tuple(self.needed("domains").facts["names"])
+        facts = self.needed("domains").facts
+        return self.names.apply(facts["names"], facts["ever"])
+
+    @property
+    def names(self) -> Names:
+        """What people call the domains, and what artifacts and the search's log know them by."""
+        return canonical(self.config.domains.overrides)[1]
+
+    @property
+    def clusters(self) -> Artifact:
+        """The clusters that documents are in: those of k-means, or with the parts of those that were split."""
+        return self.needed(labelling(self.config))
 
     def space(self) -> MixtureSpace:
         """Which mixtures are allowed."""
@@ -188,22 +234,32 @@ class Run:
     @property
     def search_digest(self) -> str:
         """The search's address: domains, tokens, proxies and measured items; not method or target weights."""
+        return self._search_of(self._addresses["tokens"])
+
+    def _search_of(self, tokens: str) -> str:
+        """The address of the search over tokens at an address, with the proxies and the items of the config."""
         target = knobs(self.config.target)
         measured = {name: target[name] for name in ("files", "items", "seed")} | {"tasks": sorted(target["tasks"])}
-        return digest_of(
-            {"tokens": self._addresses["tokens"], "proxy": knobs(self.config.proxy), "target": measured, "version": 1}
-        )
+        return digest_of({"tokens": tokens, "proxy": knobs(self.config.proxy), "target": measured, "version": 1})
 
     def open_search(self) -> Search:
         """The search as its log has it, for reading; to ask and tell, hold ``log().writing()``."""
         from climb_engine.search.loop import Search
 
-        log = self.workspace.log(self.search_digest)
-        return Search(self.space(), self.objective(), self.config.search, log)
+        return Search(self.space(), self.objective(), self.config.search, self.log())
+
+    def log(self) -> RenamedLog:
+        """The search's log, in what people call the domains."""
+        from climb_engine.search.renaming import RenamedLog
+
+        names = self.names
+        return RenamedLog(self.workspace.log(self.search_digest), names.called, names.known)
 
     def search(self, iterations: int | None = None, report: Report = silent, runner: Runner | None = None) -> Search:
-        """Run the search to the end of iteration ``iterations`` (None: to its end), making what it needs first."""
-        from climb_engine.runners import LocalRunner
+        """Run the search to the end of iteration ``iterations`` (None: to its end), making what it needs first.
+
+        runner: where proxies train; None: as ``config.machine`` says.
+        """
         from climb_engine.training import Trainer
 
         self.run(report=report)
@@ -213,15 +269,38 @@ class Run:
                 trainer = Trainer.prepare(
                     self.config, self.needed("tokens"), self.needed("trunk"), self.domains, report
                 )
-                for trial, outcome in _outcomes(search, iterations, trainer, runner or LocalRunner()):
+                for trial, outcome in _outcomes(search, iterations, trainer, runner or self._runner):
                     told = search.tell(trial.id, outcome)
                     report(_told(search, told))
         return search
+
+    @property
+    def _runner(self) -> Runner:
+        from climb_engine.runners import runner_of
+
+        machine = self.config.machine
+        return runner_of(machine.runner, machine.device, machine.threads)
 
     def suggest(self, weights: Mapping[str, float]) -> Trial:
         """Queue the user's own mixture for the next ``search``."""
         with self.workspace.log(self.search_digest).writing():
             return self.open_search().suggest(Mixture.from_dict(weights, self.domains))
+
+    def reusable(self, tolerance: float = 0.05) -> tuple[Source, ...]:
+        """What earlier searches of this run measured over other domains, and which of it can teach the present one.
+
+        tolerance: the largest total variation distance between what was trained and the mixture that it stands for.
+        """
+        from climb_engine.reuse import sources
+
+        search, tokens = self.open_search(), self.needed("tokens")
+        return sources(self.workspace, search, tokens, self._search_of, tolerance)
+
+    def reuse(self, tolerance: float = 0.05) -> tuple[Trial, ...]:
+        """Take over what is ``reusable`` as data for the search; what was taken over before is not taken again."""
+        with self.workspace.log(self.search_digest).writing():
+            search = self.open_search()
+            return search.reuse([trial for source in self.reusable(tolerance) for trial in source.trials])
 
     def ask(self, folder: Path, iterations: int | None = None, report: Report = silent) -> tuple[Trial, ...]:
         """Write the trials that wait into ``folder``, for proxies that are trained elsewhere."""
@@ -265,7 +344,7 @@ class Run:
         search = self.open_search()
         record = exported(search, trial, self.provenance(search))
         mixture = Mixture.from_dict(record["weights"], self.domains)
-        lengths = tokens_per_document(self._dataset_artifacts()) if frameworks else {}
+        lengths = tokens_per_document(self.dataset_artifacts()) if frameworks else {}
         recipes = write_recipes(frameworks, mixture, paths, lengths, max_repeats)
         return write(self.workspace.export_folder(name), record, recipes)
 
@@ -280,19 +359,21 @@ class Run:
         record = exported(search, trial, self.provenance(search))
         mixture = Mixture.from_dict(record["weights"], self.domains)
         folder = folder or self.workspace.export_folder("dataset")
-        return write_mixed(folder, self._dataset_artifacts(), mixture, options, record["provenance"], report)
+        return write_mixed(folder, self.dataset_artifacts(), mixture, options, record["provenance"], report)
 
     def export_clustered(self, options: ClusteredOptions, folder: Path, report: Report = silent) -> Path:
         """Write the kept documents in a folder per cluster or domain; goes on where it was stopped."""
         from climb_engine.export.dataset import write_clustered
 
-        artifacts = self._dataset_artifacts()
+        artifacts = self.dataset_artifacts()
         return write_clustered(folder, artifacts, options, self.provenance(self.open_search()), report)
 
-    def _dataset_artifacts(self) -> Artifacts:
+    def dataset_artifacts(self) -> Artifacts:
+        """The finished stages that a data set is read from."""
         from climb_engine.export.kept import Artifacts
 
-        return Artifacts(*(self.needed(stage) for stage in ("corpus", "clustering", "domains", "tokens")))
+        corpus, decided, tokens = (self.needed(stage) for stage in ("corpus", "domains", "tokens"))
+        return Artifacts(corpus, self.clusters, decided, tokens, self.domains)
 
     def provenance(self, search: Search) -> dict[str, Any]:
         """Where a mixture of this run comes from: corpus, model, config, overrides, addresses."""
@@ -311,11 +392,14 @@ class Run:
                 {name: knobs(getattr(config, name)) for name in type(config).model_fields if name not in _NO_MATTER}
             ),
             "overrides": [override.model_dump(exclude_defaults=True) for override in config.domains.overrides],
-            "addresses": {stage.name: self._addresses[stage.name] for stage in STAGES if not stage.optional}
+            "addresses": {
+                stage.name: self._addresses[stage.name] for stage in STAGES if stage.name in _ancestors(TRUNK, config)
+            }
             | {"search": self.search_digest},
             "method": config.search.method,
             "iterations": search.iteration,
-            "trials": sum(trial.result is not None for trial in search.trials),
+            "trials": sum(trial.result is not None for trial in search.own),
+            "reused_trials": len(search.trials) - len(search.own),
         }
 
     # ---- addresses -----------------------------------------------------------------------------------------------
@@ -344,14 +428,14 @@ class Run:
             return last.manifest["sources"]
 
     def _planned(self, stage: Stage) -> Planned:
-        digest = self._addresses[stage.name]
+        digest, optional = self._addresses[stage.name], stage.name not in _ancestors(TRUNK, self.config)
         if self.artifact(stage.name):
-            return Planned(stage.name, digest, "done", "")
+            return Planned(stage.name, digest, "done", "", optional)
         parts = self.workspace.partial_parts(stage.name, digest)
         if parts:
-            return Planned(stage.name, digest, "partial", f"goes on after {parts} finished parts")
-        why = f"only when asked for (--until {stage.name}): " if stage.optional else ""
-        return Planned(stage.name, digest, "missing", why + self._why(stage))
+            return Planned(stage.name, digest, "partial", f"goes on after {parts} finished parts", optional)
+        why = f"only when asked for (--until {stage.name}): " if optional else ""
+        return Planned(stage.name, digest, "missing", why + self._why(stage), optional)
 
     def _why(self, stage: Stage) -> str:
         last = self.workspace.latest(stage.name)
@@ -379,7 +463,7 @@ class Run:
                 return found
             started = time.monotonic()
             needs = {need: self.needed(need) for need in stage.needs_of(self.config)}
-            work = stages.Work(self.config, needs, out, report, stage.name)
+            work = stages.Work(self.config, needs, out, report, stage.name, self._runner)
             facts = stage.body(work)
             seconds = time.monotonic() - started
             artifact = out.finish(self._manifest(stage, facts, seconds))
@@ -413,7 +497,7 @@ def _outcomes(search: Search, iterations: int | None, trainer: Any, runner: Runn
 
 
 def _told(search: Search, trial: Trial) -> Event:
-    known = search.trials
+    known = search.own
     done = sum(not t.open for t in known)
     facts = {"trial": trial.id, "iteration": trial.iteration, "score": search.score(trial), "error": trial.error}
     return Event("search", done, len(known), "trials", facts)

@@ -6,21 +6,34 @@ put already. Which body feeds which is ``pipeline.STAGES``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from climb_engine.config import RunConfig, knobs
-from climb_engine.types import METRICS, ClimbError, Event, Ids, Report, Vectors, finite
+from climb_engine.clusters import (
+    WHOLE,
+    by_domain,
+    characters_by_domain,
+    domains_of_documents,
+    from_tables,
+    tallies,
+)
+from climb_engine.config import EmbeddingConfig, RunConfig, knobs
+from climb_engine.curate.overrides import canonical
+from climb_engine.runners import LocalRunner, Runner
+from climb_engine.types import METRICS, ClimbError, Event, Ids, Report, Vectors, finite, silent
 from climb_engine.workspace import Artifact, ArtifactWriter, read_json
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+    from climb_engine.curate.embedding import Embedder
     from climb_engine.curate.quality import Rows
+    from climb_engine.curate.ratings import Digests
 
 _KEYWORD_DOCUMENTS = 100  # per cluster, for its keywords
 
@@ -34,6 +47,11 @@ class Work:
     out: ArtifactWriter
     report: Report
     stage: str
+    runner: Runner = field(default_factory=LocalRunner)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What goes to another machine: all but who waits for the work here."""
+        return {**vars(self), "report": silent, "runner": LocalRunner()}
 
     def progress(self, done: float, total: float | None, unit: str = "documents", **facts: Any) -> None:
         """Report how far the stage is."""
@@ -49,6 +67,20 @@ class Work:
                 self.progress(done, sum(sizes))
                 yield part
             done += size
+            self.progress(done, sum(sizes))
+
+
+    def each_part(self, suffix: str, make: Callable[[Work, int], None]) -> None:
+        """Make the parts still to do, on as many machines as the runner has.
+
+        ``make`` reads what it needs of a part, computes and puts the part's file, and needs no other part for that.
+        """
+        sizes: Sequence[int] = self.needs["corpus"].facts["part_documents"]
+        left = [part for part in range(len(sizes)) if not self.out.has(f"part-{part:05d}{suffix}")]
+        done = sum(sizes) - sum(sizes[part] for part in left)
+        self.progress(done, sum(sizes))
+        for part in self.runner.each(functools.partial(make, self), left):
+            done += sizes[part]
             self.progress(done, sum(sizes))
 
 
@@ -87,27 +119,40 @@ def corpus(work: Work) -> dict[str, Any]:
 
 def embedding(work: Work) -> dict[str, Any]:
     """Embed every document: ``part-*.npy`` (n, d) float16, unit rows."""
-    from climb_engine.curate.embedding import embed, load_embedder
+    embedder = _embedder(work.config.embedding, work.config.machine.device)
+    work.each_part(".npy", _embed)
+    _embedder.cache_clear()
+    return {"model": embedder.name, "dimensions": embedder.dimensions}
+
+
+def _embed(work: Work, part: int) -> None:
+    from climb_engine.curate.embedding import embed
 
     section, source = work.config.embedding, work.needs["corpus"]
     sizes = source.facts["part_documents"]
-    embedder = load_embedder(section, work.config.machine.device)
-    for part in work.remaining_parts(".npy"):
-        texts = source.table(part, ["text"])["text"].to_pylist()
-        before, seen = sum(sizes[:part]), 0
+    texts = source.table(part, ["text"])["text"].to_pylist()
+    seen = sum(sizes[:part])
 
-        def on_batch(n: int, before: int = before) -> None:
-            nonlocal seen
-            seen += n
-            work.progress(before + seen, sum(sizes))
+    def on_batch(n: int) -> None:
+        nonlocal seen
+        seen += n
+        work.progress(seen, sum(sizes))
 
-        work.out.put_array(part, embed(texts, embedder, section.batch_size, on_batch))
-    return {"model": embedder.name, "dimensions": embedder.dimensions}
+    embedder = _embedder(section, work.config.machine.device)
+    work.out.put_array(part, embed(texts, embedder, section.batch_size, on_batch))
+
+
+@functools.lru_cache(maxsize=1)
+def _embedder(section: EmbeddingConfig, device: str) -> Embedder:
+    """Loaded once for all parts that this process embeds."""
+    from climb_engine.curate.embedding import load_embedder
+
+    return load_embedder(section, device)
 
 
 def clustering(work: Work) -> dict[str, Any]:
     """k-means: ``centroids.npy``, ``part-*.parquet`` (cluster, distance), ``clusters.parquet`` (size, keywords)."""
-    from climb_engine.curate.clustering import assign, sample_rows, train_centroids
+    from climb_engine.curate.clustering import sample_rows, train_centroids
 
     section, vectors, out = work.config.clustering, work.needs["embedding"], work.out
     sizes = work.needs["corpus"].facts["part_documents"]
@@ -116,10 +161,7 @@ def clustering(work: Work) -> dict[str, Any]:
         rows = sample_rows(sizes, section.n_clusters * section.points_per_cluster, section.seed)
         sample = np.concatenate([np.asarray(vectors.array(part)[mine], np.float32) for part, mine in enumerate(rows)])
         out.put_array("centroids", train_centroids(sample, section))
-    centroids = np.asarray(out.array("centroids"))
-    for part in work.remaining_parts(".parquet"):
-        clusters, distances = assign(np.asarray(vectors.array(part), np.float32), centroids)
-        out.put_table(part, pa.table({"cluster": clusters, "distance": distances}))
+    work.each_part(".parquet", _assign)
     tables = [out.table(part) for part in range(len(sizes))]
     clusters = np.concatenate([table["cluster"].to_numpy() for table in tables])
     distances = np.concatenate([table["distance"].to_numpy() for table in tables])
@@ -129,17 +171,30 @@ def clustering(work: Work) -> dict[str, Any]:
         "cluster": np.arange(section.n_clusters),
         "documents": counts,
         "mean_distance": (totals / np.maximum(counts, 1)).astype(np.float32),
-        "keywords": pa.array([list(words) for words in _keywords(work, clusters)], pa.list_(pa.string())),
+        "keywords": pa.array(
+            [list(words) for words in keywords_of(work, clusters, range(section.n_clusters))], pa.list_(pa.string())
+        ),
     }
     out.put_table("clusters", pa.table(columns))
     return {"clusters": section.n_clusters, "empty": int((counts == 0).sum()), "mean_distance": float(distances.mean())}
 
 
-def _keywords(work: Work, clusters: np.ndarray) -> tuple[tuple[str, ...], ...]:
+def _assign(work: Work, part: int) -> None:
+    from climb_engine.curate.clustering import assign
+
+    vectors = np.asarray(work.needs["embedding"].array(part), np.float32)
+    clusters, distances = assign(vectors, np.asarray(work.out.array("centroids")))
+    work.out.put_table(part, pa.table({"cluster": clusters, "distance": distances}))
+
+
+def keywords_of(work: Work, clusters: np.ndarray, chosen: Sequence[int]) -> tuple[tuple[str, ...], ...]:
+    """The words that tell some clusters from each other, from a sample of their documents (n,)."""
     from climb_engine.curate.clustering import cluster_keywords, keyword_rows
 
     section, source = work.config.clustering, work.needs["corpus"]
     rows = keyword_rows(clusters, _KEYWORD_DOCUMENTS, section.seed)
+    rows = rows[np.isin(clusters[rows], chosen)]
+    place = {cluster: at for at, cluster in enumerate(chosen)}
     texts: list[str] = []
     first = 0
     for part, size in enumerate(source.facts["part_documents"]):
@@ -147,7 +202,8 @@ def _keywords(work: Work, clusters: np.ndarray) -> tuple[tuple[str, ...], ...]:
         if len(mine):
             texts += source.table(part, ["text"])["text"].take(mine).to_pylist()
         first += size
-    return cluster_keywords(texts, clusters[rows], section.n_clusters, section.keywords)
+    owners = np.array([place[int(cluster)] for cluster in clusters[rows]], dtype=np.int64)
+    return cluster_keywords(texts, owners, len(chosen), section.keywords)
 
 
 _SCORER_KNOBS: dict[str, tuple[str, ...]] = {
@@ -158,13 +214,18 @@ _SCORER_KNOBS: dict[str, tuple[str, ...]] = {
         "annotator_answer_tokens",
     ),
 }
+_HEAD = 2
+"""Version of the head that learned scorers teach: whoever uses none of them need not score again for a better one."""
 
 
 def quality_knobs(config: RunConfig) -> dict[str, Any]:
     """The knobs of ``quality`` that the scores depend on: of the scorers in use, and not how or from where."""
+    from climb_engine.curate.quality import LEARNED
+
     values, used = knobs(config.quality), config.quality.scorers
     chosen = [name for scorer in used for name in _SCORER_KNOBS.get(scorer, ())]
-    return {name: values[name] for name in ("scorers", "columns", *chosen)}
+    learned = {"head": _HEAD} if set(LEARNED) & set(used) else {}
+    return {name: values[name] for name in ("scorers", "columns", *chosen)} | learned
 
 
 def quality_needs(config: RunConfig) -> tuple[str, ...]:
@@ -176,10 +237,11 @@ def quality_needs(config: RunConfig) -> tuple[str, ...]:
 
 def quality(work: Work) -> dict[str, Any]:
     """Score every document: ``part-*.parquet``, a column per metric, 0 to 5, and what each of several scorers said."""
+    from climb_engine.curate.head import HeadScorer
     from climb_engine.curate.quality import load_scorers, score_documents
-    from climb_engine.curate.ratings import HeadScorer
 
-    scorers = load_scorers(work.config.quality, work.config.machine.device, _rows(work), work.report)
+    rows = rows_of(work.needs["corpus"], work.needs.get("embedding"))
+    scorers = load_scorers(work.config.quality, work.config.machine.device, rows, work.report)
     embedded = work.needs.get("embedding")
     for part in work.remaining_parts(".parquet"):
         vectors = np.asarray(embedded.array(part), np.float32) if embedded else None
@@ -189,11 +251,11 @@ def quality(work: Work) -> dict[str, Any]:
     return {"metrics": metrics} | ({"learned": learned} if learned else {})
 
 
-def _rows(work: Work) -> Rows:
-    """Documents by id, for the scorers that learn from a few of them."""
+def rows_of(source: Artifact, embedded: Artifact | None) -> Rows:
+    """Documents by id, for those who learn from a few of them; ``source`` is the corpus."""
     from climb_engine.curate.quality import Rows
 
-    source, sizes = work.needs["corpus"], work.needs["corpus"].facts["part_documents"]
+    sizes = source.facts["part_documents"]
 
     def by_part(ids: Ids) -> Iterator[tuple[int, Ids]]:
         ends = np.cumsum(sizes)
@@ -206,71 +268,99 @@ def _rows(work: Work) -> Rows:
         return [text for column in columns for text in column.to_pylist()]
 
     def vectors(ids: Ids) -> Vectors:
-        embedded = work.needs["embedding"]
-        return np.concatenate([np.asarray(embedded.array(part)[mine], np.float32) for part, mine in by_part(ids)])
+        assert embedded is not None, "this corpus was not embedded"
+        pieces = [np.asarray(embedded.array(part)[mine], np.float32) for part, mine in by_part(ids)]
+        return np.concatenate([embedded.array(0)[:0], *pieces], dtype=np.float32)
 
-    return Rows(sum(sizes), texts, vectors)
+    def digest_parts() -> Iterator[Digests]:
+        return (rows["digest"].to_numpy() for rows in source.tables(["digest"]))
+
+    def digests(ids: Ids) -> Digests:
+        columns = (source.table(part, ["digest"])["digest"].to_numpy()[mine] for part, mine in by_part(ids))
+        return np.concatenate([np.empty(0, np.uint64), *columns])
+
+    return Rows(sum(sizes), texts, vectors, digests, digest_parts)
+
+
+def duplicates_knobs(config: RunConfig) -> dict[str, Any]:
+    """The knobs of ``duplicates`` that find them; what becomes of them is the domains' and the tokens' matter."""
+    return {name: value for name, value in knobs(config.duplicates).items() if name != "remove"}
+
+
+def duplicates(work: Work) -> dict[str, Any]:
+    """Find near-duplicates: ``part-*.npy`` (n, permutations) signatures, ``part-*.parquet`` (duplicate_of)."""
+    from climb_engine.curate.duplicates import groups, signatures
+
+    section, source, out = work.config.duplicates, work.needs["corpus"], work.out
+    for part in work.remaining_parts(".npy"):
+        out.put_array(part, signatures(source.table(part, ["text"])["text"].to_pylist(), section))
+    found = groups([out.array(part) for part in range(source.parts)], section)
+    for part, mine in enumerate(np.split(found, np.cumsum(source.facts["part_documents"])[:-1])):
+        out.put_table(part, pa.table({"duplicate_of": mine}))
+    copies = found[found >= 0]
+    return {"documents": len(found), "duplicates": len(copies), "groups": len(np.unique(copies))}
+
+
+def domains_knobs(config: RunConfig) -> dict[str, Any]:
+    """The knobs of ``domains`` with what its overrides do: what a domain is called and notes decide nothing."""
+    done = [knobs(override) for override in canonical(config.domains.overrides)[0]]
+    removed = {"remove_duplicates": True} if removes_duplicates(config) else {}
+    return knobs(config.domains) | {"overrides": done} | removed
+
+
+def removes_duplicates(config: RunConfig) -> bool:
+    """Whether near-duplicates are left out of the domains."""
+    return config.duplicates.remove and config.duplicates.method != "none"
 
 
 def domains(work: Work) -> dict[str, Any]:
-    """Prune and merge clusters: ``clusters.parquet`` (a decision each), ``domains.parquet``, ``linkage.npy``."""
+    """Prune and merge clusters: ``clusters.parquet`` (a decision each), ``domains.parquet``, ``linkage.npy``.
+
+    Names of domains are those that they were made under. Clusters that were split are in ``whole.parquet`` too.
+    """
     from climb_engine.curate.domains import decide
 
-    clusters = work.needs["clustering"].table("clusters")
-    keywords = [tuple(words) for words in clusters["keywords"].to_pylist()]
-    metrics = work.needs["quality"].facts["metrics"]
-    sizes, characters, means = _cluster_sums(work, len(keywords), metrics)
-    centroids = np.asarray(work.needs["clustering"].array("centroids"))
-    decided = decide(sizes, means, metrics, centroids, keywords, work.config.domains)
+    total = work.needs["corpus"].facts["documents"]
+    tables = tallies(work.needs, lambda done: work.progress(done, total))
+    decided = decide(from_tables(tables, work.needs), work.config.domains)
     rows = pa.Table.from_pylist([asdict(decision) for decision in decided.decisions])
-    for name, values in (("documents", sizes), ("characters", characters), *zip(metrics, means.T, strict=True)):
-        rows = rows.append_column(name, pa.array(values))
-    owner = rows["domain"].to_numpy()
-    summary: dict[str, Any] = {"domain": np.arange(len(decided.names)), "name": list(decided.names)}
-    summary["clusters"] = np.bincount(owner[owner >= 0], minlength=len(decided.names))
-    for name, values in (("documents", sizes), ("characters", characters)):
-        summary[name] = np.zeros(len(decided.names), np.int64)
-        np.add.at(summary[name], owner[owner >= 0], values[owner >= 0])
+    for name in tables["clusters"].column_names:
+        rows = rows.append_column(name, tables["clusters"][name])
     work.out.put_table("clusters", rows)
-    work.out.put_table("domains", pa.table(summary))
+    if WHOLE in tables:
+        work.out.put_table(WHOLE, tables[WHOLE])
+    owner = decided.labels
+    summary = _summary(work, owner, decided.names, tables["clusters"])
+    work.out.put_table("domains", summary)
     work.out.put_array("linkage", decided.linkage)
     work.out.put_array("leaves", np.asarray(decided.leaves, np.int64))
-    kept_documents = int(sizes[owner >= 0].sum())
+    documents = rows["documents"].to_numpy()
+    kept, pruned = int(np.sum(summary["documents"].to_numpy())), int(documents[owner < 0].sum())
     return {
         "names": list(decided.names),
         "automatic_names": list(decided.automatic_names),  # what a decision's automatic_domain counts in
+        "ever": list(decided.ever),  # every domain that there was on the way, which a rename may name
         "cut": [finite(height) for height in decided.cut],
         "kept_clusters": int((owner >= 0).sum()),
         "pruned_clusters": int((owner < 0).sum()),
-        "kept_documents": kept_documents,
-        "pruned_documents": int(sizes.sum()) - kept_documents,
+        "kept_documents": kept,
+        "pruned_documents": pruned,
+        "duplicate_documents": int(documents.sum()) - kept - pruned,  # left out of clusters that are kept
     }
 
 
-def _cluster_sums(work: Work, k: int, metrics: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Documents (k,), characters (k,) and metric means (k, metrics) of every cluster, part by part."""
-    sizes, characters = np.zeros(k, np.int64), np.zeros(k, np.int64)
-    sums, counts = np.zeros((k, len(metrics))), np.zeros((k, len(metrics)))
-    for part in range(work.needs["corpus"].parts):
-        clusters = work.needs["clustering"].table(part, ["cluster"])["cluster"].to_numpy()
-        lengths = _lengths(work.needs["corpus"], part)
-        scores = work.needs["quality"].table(part)
-        sizes += np.bincount(clusters, minlength=k)
-        characters += np.bincount(clusters, weights=lengths, minlength=k).astype(np.int64)
-        for column, metric in enumerate(metrics):
-            values = scores[metric].to_numpy()
-            told = np.isfinite(values)
-            sums[:, column] += np.bincount(clusters[told], weights=values[told], minlength=k)
-            counts[:, column] += np.bincount(clusters[told], minlength=k)
-        work.progress(int(sizes.sum()), work.needs["corpus"].facts["documents"])
-    with np.errstate(invalid="ignore"):
-        return sizes, characters, sums / np.where(counts, counts, np.nan)
-
-
-def _lengths(source: Artifact, part: int) -> np.ndarray:
-    import pyarrow.compute as pc
-
-    return np.asarray(pc.utf8_length(source.table(part, ["text"])["text"]))
+def _summary(work: Work, owner: np.ndarray, names: Sequence[str], clusters: pa.Table) -> pa.Table:
+    """A row per domain: its clusters, and what documents and characters are in it."""
+    m = len(names)
+    if removes_duplicates(work.config):
+        placed = domains_of_documents(work.needs, owner, remove=True)
+        documents = sum(by_domain(part, np.ones(len(part), np.int64), m) for part in placed)
+        characters = characters_by_domain(work.needs, placed, m)
+    else:
+        documents, characters = (by_domain(owner, clusters[of].to_numpy(), m) for of in ("documents", "characters"))
+    counted = by_domain(owner, np.ones(len(owner), np.int64), m)
+    columns: dict[str, Any] = {"domain": np.arange(m), "name": list(names), "clusters": counted}
+    return pa.table(columns | {"documents": documents, "characters": characters})
 
 
 def projection(work: Work) -> dict[str, Any]:
@@ -328,12 +418,14 @@ def tokens(work: Work) -> dict[str, Any]:
     source, section = work.needs["corpus"], work.config.tokens
     table = work.needs["domains"].table("domains")
     characters = table["characters"].to_pylist()
-    tokenizer = _tokenizer(work, sum(characters))
-    fractions = _heldout(work, characters)
+    owner = work.needs["domains"].table("clusters", ["domain"])["domain"].to_numpy()
+    placed = domains_of_documents(work.needs, owner, removes_duplicates(work.config))
+    tokenizer = _tokenizer(work, placed, sum(characters))
+    fractions = _heldout(work, placed, characters)
     for part in work.remaining_parts(".parquet"):
         rows = source.table(part, ["id", "text"])
         made = tokenize_part(
-            rows["text"].to_pylist(), rows["id"].to_numpy(), _domains_of(work, part), fractions, tokenizer, section.seed
+            rows["text"].to_pylist(), rows["id"].to_numpy(), placed[part], fractions, tokenizer, section.seed
         )
         work.out.put_array(part, made.tokens)
         columns = {
@@ -349,15 +441,7 @@ def tokens(work: Work) -> dict[str, Any]:
     return sizes | _token_counts(work, len(characters))
 
 
-def _domains_of(work: Work, part: int) -> np.ndarray:
-    """The domain of each of a part's documents, -1 where pruned."""
-    owner = work.needs["domains"].table("clusters", ["domain"])["domain"].to_numpy()
-    clusters = work.needs["clustering"].table(part, ["cluster"])["cluster"].to_numpy()
-    domains: np.ndarray = owner[clusters].astype(np.int32)
-    return domains
-
-
-def _tokenizer(work: Work, characters: int) -> Tokenizer:
+def _tokenizer(work: Work, placed: Sequence[np.ndarray], characters: int) -> Tokenizer:
     from climb_engine.curate.tokens import load_tokenizer, train_bpe, uniform
 
     section, source = work.config.tokens, work.needs["corpus"]
@@ -367,7 +451,7 @@ def _tokenizer(work: Work, characters: int) -> Tokenizer:
         def sample() -> Iterator[str]:
             for part in range(source.parts):
                 rows = source.table(part, ["id", "text"])
-                drawn = (uniform(rows["id"].to_numpy(), section.seed + 1) < share) & (_domains_of(work, part) >= 0)
+                drawn = (uniform(rows["id"].to_numpy(), section.seed + 1) < share) & (placed[part] >= 0)
                 yield from rows["text"].filter(pa.array(drawn)).to_pylist()
 
         work.progress(0, source.facts["documents"], note="training the tokenizer")
@@ -378,14 +462,14 @@ def _tokenizer(work: Work, characters: int) -> Tokenizer:
     return load_tokenizer(str(work.out.path("tokenizer.json")))
 
 
-def _heldout(work: Work, characters: Sequence[int]) -> list[float]:
+def _heldout(work: Work, placed: Sequence[np.ndarray], characters: Sequence[int]) -> list[float]:
     """The share of each domain that is held out, and never none of it: its first document by lot always is."""
     from climb_engine.curate.tokens import heldout_fractions, uniform
 
     section = work.config.tokens
     first = np.ones(len(characters))
     for part in range(work.needs["corpus"].parts):
-        owner = _domains_of(work, part)
+        owner = placed[part]
         lots = uniform(work.needs["corpus"].table(part, ["id"])["id"].to_numpy(), section.seed)
         np.minimum.at(first, owner[owner >= 0], lots[owner >= 0])
     return [max(share, lot + 1e-12) for share, lot in zip(heldout_fractions(characters, section), first, strict=True)]

@@ -61,8 +61,10 @@ def show_domains(run: Run) -> None:
     say(f"Clusters: {facts['kept_clusters']} kept ({facts['kept_documents']:,} documents), {pruned}")
     tokens = run.needed("tokens").facts["train"]
     rows = [
-        (row["name"], row["clusters"], f"{row['documents']:,}", f"{count:,}")
-        for row, count in zip(run.needed("domains").table("domains").to_pylist(), tokens, strict=True)
+        (name, row["clusters"], f"{row['documents']:,}", f"{count:,}")
+        for name, row, count in zip(
+            run.domains, run.needed("domains").table("domains").to_pylist(), tokens, strict=True
+        )
     ]
     table("Domains", ("domain", "clusters", "documents", "tokens"), rows)
 

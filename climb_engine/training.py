@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from climb_engine.config import RunConfig
 from climb_engine.search.tasks import Item, Requests, batches, encode, load_items, pad, score_requests, split_items
-from climb_engine.types import ClimbError, Event, FloatArray, Ids, Report, Result, Trial
+from climb_engine.types import ClimbError, Event, FloatArray, Ids, Report, Result, Trial, silent
 from climb_engine.workspace import Artifact
 
 if TYPE_CHECKING:
@@ -38,16 +38,36 @@ class Heldout:
     bytes: FloatArray  # (m,) UTF-8 bytes that each domain's targets stand for
 
     def bits_per_byte(self, nats: FloatArray) -> FloatArray:
-        """Negative log-likelihoods (p, rows) in nats to bits per byte of each domain (p, m)."""
+        """Negative log-likelihoods (p, rows) in nats to bits per byte of each domain (p, m); nan without text."""
         totals = np.zeros((len(nats), len(self.bytes)))
         np.add.at(totals.T, self.domain, nats.T)
-        bits: FloatArray = totals / np.log(2) / self.bytes
+        bits: FloatArray = totals / np.log(2) / np.where(self.bytes > 0, self.bytes, np.nan)
         return bits
+
+    def halves(self) -> tuple[Heldout, Heldout]:
+        """The first and the last rows of every domain: two texts that share at most one document per domain.
+
+        A domain with an odd number of rows gives the first half one more; of a single row the second half has nothing.
+        """
+        counts = np.bincount(self.domain, minlength=len(self.bytes))
+        place = np.arange(len(self.domain)) - (np.cumsum(counts) - counts)[self.domain]
+        early = 2 * place < counts[self.domain]
+        return self._only(early), self._only(~early)
+
+    def _only(self, rows: npt.NDArray[np.bool_]) -> Heldout:
+        targets, m = self.mask.sum(1), len(self.bytes)
+        there = np.bincount(self.domain, targets, m)
+        kept = np.bincount(self.domain[rows], targets[rows], m)
+        return Heldout(self.tokens[rows], self.mask[rows], self.domain[rows], self.bytes * kept / np.maximum(there, 1))
 
 
 @dataclass(frozen=True)
 class Trainer:
-    """Trains stacks of trials from one trunk and measures the target. A value: it can be sent to another machine."""
+    """Trains stacks of trials from one trunk and measures the target.
+
+    A value that can be sent to another machine: pickled, it leaves its device and its report behind, and it is
+    unpickled onto the device that ``config.machine`` wants of the machine where it arrives.
+    """
 
     config: RunConfig
     domains: tuple[str, ...]
@@ -57,6 +77,7 @@ class Trainer:
     heldout: Heldout
     stack: int  # proxies trained as one program
     report: Report
+    stage: str = "proxies"  # what progress calls the work
 
     @classmethod
     def prepare(
@@ -80,6 +101,13 @@ class Trainer:
             report=report,
         )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        import torch
+
+        cpu = torch.device("cpu")
+        carried: dict[str, Any] = {"bank": self.bank.to(cpu), "trunk": self.trunk.to(cpu), "report": silent}
+        return _arrived, ({each.name: carried.get(each.name, getattr(self, each.name)) for each in fields(self)},)
+
     def __call__(self, trials: Sequence[Trial]) -> list[Result | str]:
         """Train these trials as one program; a result, or the reason of a failure, for each in order."""
         from climb_engine.search.proxy import train
@@ -92,7 +120,7 @@ class Trainer:
             weights, self.bank.available, steps_of(proxy.tokens, self.config), proxy.batch_size, seeds
         )
         stack = self.trunk.expand(len(trials))
-        watch = _watch(self.report, "proxies", plan, self.config, [trial.id for trial in trials])
+        watch = _watch(self.report, self.stage, plan, self.config, [trial.id for trial in trials])
         outcome = train(stack, self.bank, plan, self._settings(), watch)
         measured = self.measure(stack)
         seconds = (time.monotonic() - started) / len(trials)
@@ -145,6 +173,15 @@ class Trainer:
             repeats={name: float(r) for name, r in zip(self.domains, repeats, strict=True)},
             curve=tuple((i, float(losses[i])) for i in range(0, len(losses), every)),
         )
+
+
+def _arrived(values: dict[str, Any]) -> Trainer:
+    """A trainer on a device of this machine."""
+    from climb_engine.search.proxy import choose_device
+
+    device = choose_device(values["config"].machine.device)
+    use_threads(values["config"])
+    return Trainer(**values | {"bank": values["bank"].to(device), "trunk": values["trunk"].to(device)})
 
 
 def _watch(
@@ -280,18 +317,28 @@ def load_heldout(tokens: Artifact, sequence_length: int) -> Heldout:
 
 def load_requests(config: RunConfig, tokens: Artifact) -> Requests:
     """The calibration items of the target's tasks, as requests in the run's own tokens."""
-    from tokenizers import Tokenizer
+    return encode_items(config, tokens, calibration_items(config))
 
+
+def calibration_items(config: RunConfig) -> tuple[Item, ...]:
+    """The items of the target's tasks that a search measures."""
     target = config.target
     chosen: list[Item] = []
     for task in target.tasks:
         chosen += split_items(load_items(task, target.files.get(task)), target.items, target.seed)[0]
+    return tuple(chosen)
+
+
+def encode_items(config: RunConfig, tokens: Artifact, items: Sequence[Item]) -> Requests:
+    """Items as requests in the run's own tokens."""
+    from tokenizers import Tokenizer
+
     tokenizer = Tokenizer.from_file(str(tokens.path("tokenizer.json")))
 
     def tokenize(texts: Sequence[str]) -> list[list[int]]:
         return [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
 
-    return encode(chosen, tokenize, config.proxy.sequence_length, tokens.facts["end_of_text"])
+    return encode(items, tokenize, config.proxy.sequence_length, tokens.facts["end_of_text"])
 
 
 def _gather(

@@ -274,10 +274,15 @@ class Workspace:
         folder = self._artifacts / f"{kind}-{digest}"
         return Artifact(folder) if (folder / "manifest.json").exists() else None
 
+    def artifacts(self, kind: str) -> tuple[Artifact, ...]:
+        """All finished artifacts of this kind, the one finished last first."""
+        found = [folder for folder in self._artifacts.glob(f"{kind}-*") if (folder / "manifest.json").exists()]
+        found.sort(key=lambda folder: (folder / "manifest.json").stat().st_mtime_ns, reverse=True)
+        return tuple(Artifact(folder) for folder in found)
+
     def latest(self, kind: str) -> Artifact | None:
         """The artifact of this kind that was finished last, whatever its address."""
-        found = [folder for folder in self._artifacts.glob(f"{kind}-*") if (folder / "manifest.json").exists()]
-        return Artifact(max(found, key=lambda folder: (folder / "manifest.json").stat().st_mtime_ns)) if found else None
+        return next(iter(self.artifacts(kind)), None)
 
     def partial_parts(self, kind: str, digest: str) -> int:
         """How many parts an unfinished stage has behind it."""

@@ -224,7 +224,7 @@ def _begin(folder: Path, identity: Mapping[str, Any]) -> bool:
 
 
 def _identity(kind: str, artifacts: Artifacts, settings: Mapping[str, Any]) -> dict[str, Any]:
-    inputs = {name: artifact.digest for name, artifact in vars(artifacts).items()}
+    inputs = artifacts.identity()
     return {"kind": kind, "version": 1, "address": digest_of([inputs, settings]), "inputs": inputs, **settings}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,14 +19,20 @@ class Artifacts:
     """The finished stages that a data set is read from."""
 
     corpus: Artifact
-    clustering: Artifact
+    clustering: Artifact  # or the splits, which say the same of clusters that were split
     domains: Artifact
     tokens: Artifact
+    called: tuple[str, ...] = ()  # (m,) what people call the domains; (): as they were made
 
     @property
     def names(self) -> tuple[str, ...]:
         """The domains' names."""
-        return tuple(self.domains.facts["names"])
+        return self.called or tuple(self.domains.facts["names"])
+
+    def identity(self) -> dict[str, Any]:
+        """What makes these what they are: addresses, and the domains' names."""
+        stages = {"corpus": self.corpus, "clustering": self.clustering, "domains": self.domains, "tokens": self.tokens}
+        return {name: artifact.digest for name, artifact in stages.items()} | {"names": list(self.names)}
 
     def documents(self) -> Documents:
         """Length, domain and held-out mark of every kept document."""

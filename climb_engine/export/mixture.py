@@ -16,7 +16,7 @@ import yaml
 from climb_engine.export.recipes import RECIPES
 from climb_engine.search.loop import Outcome, Search
 from climb_engine.types import ClimbError, Mixture, finite
-from climb_engine.workspace import write_atomically
+from climb_engine.workspace import digest_of, write_atomically
 
 
 def exported(search: Search, trial: int | None, provenance: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,6 +28,7 @@ def exported(search: Search, trial: int | None, provenance: Mapping[str, Any]) -
     mixture, measured = _picked(search, outcome, trial)
     natural = Mixture(search.space.domains, search.space.share)
     return {
+        "hash": content_hash(mixture.as_dict(), provenance),
         "weights": mixture.as_dict(),
         "natural_weights": natural.as_dict(),
         "score": {**measured, "higher_is": "better", "target": dict(search.objective.weights)},
@@ -40,17 +41,48 @@ def exported(search: Search, trial: int | None, provenance: Mapping[str, Any]) -
     }
 
 
+def content_hash(weights: Mapping[str, float], provenance: Mapping[str, Any]) -> str:
+    """What identifies an export: it changes with any weight, and with anything that these came from."""
+    return digest_of({"weights": dict(weights), "provenance": dict(provenance)})
+
+
+def texts(record: Mapping[str, Any]) -> dict[str, str]:
+    """File name -> text of the formats that need no framework: JSON and YAML with everything, CSV of the weights."""
+    return {
+        "mixture.json": json.dumps(record, indent=2) + "\n",
+        "mixture.yaml": yaml.safe_dump(dict(record), sort_keys=False, allow_unicode=True),
+        "mixture.csv": _csv(record["weights"], record["natural_weights"]),
+    }
+
+
+def read_weights(text: str) -> dict[str, float]:
+    """Domain -> weight from the text of an exported JSON, YAML or CSV, or of a plain object of domain: weight.
+
+    Raises ClimbError when it is none of these.
+    """
+    if text.startswith("domain,weight"):
+        found: Any = {row[0]: row[1] for row in csv.reader(io.StringIO(text, newline="")) if len(row) > 1}
+        del found["domain"]  # the header
+    else:
+        try:
+            found = yaml.safe_load(text)  # which reads JSON too
+        except (yaml.YAMLError, RecursionError) as error:
+            raise ClimbError(f"this is no JSON, YAML or CSV of an export: {error}") from error
+        found = found.get("weights", found) if isinstance(found, dict) else found
+    if not isinstance(found, dict) or not found:
+        raise ClimbError("there are no weights in this; give an exported file, or an object of domain: weight")
+    try:
+        return {str(name): float(weight) for name, weight in found.items()}
+    except (TypeError, ValueError) as error:
+        raise ClimbError(f"every weight must be a number: {error}") from error
+
+
 def write(folder: Path, record: Mapping[str, Any], recipes: Mapping[str, str] = MappingProxyType({})) -> Path:
     """Write ``mixture.json``, ``mixture.yaml``, ``mixture.csv`` and the recipes into ``folder``; returns it.
 
     Recipes that an earlier export left there and this one has not are removed: they hold other weights.
     """
-    files = {
-        "mixture.json": json.dumps(record, indent=2) + "\n",
-        "mixture.yaml": yaml.safe_dump(dict(record), sort_keys=False, allow_unicode=True),
-        "mixture.csv": _csv(record["weights"], record["natural_weights"]),
-        **recipes,
-    }
+    files = {**texts(record), **recipes}
     for recipe in (recipe for some in RECIPES.values() for recipe in some):
         if recipe.file not in files:
             (folder / recipe.file).unlink(missing_ok=True)
