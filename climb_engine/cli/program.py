@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from climb_engine.cli import curate, export, runs, search
+from climb_engine.cli import compare, curate, export, rate, runs, search
 from climb_engine.cli.arguments import Runs
 from climb_engine.types import ClimbError
 
@@ -26,11 +26,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 _COMMANDS = (
-    *(runs.init, runs.demo, runs.plan, runs.run, search.search, search.suggest, search.ask, search.tell, search.fit),
-    *(runs.status, curate.clusters, curate.cluster, export.export, runs.ui),
+    *(runs.init, runs.demo, runs.plan, runs.run, search.search, search.reuse),
+    *(search.suggest, search.ask, search.tell, search.fit),
+    *(curate.override, curate.undo, curate.overrides, curate.merges),
+    *(runs.status, curate.clusters, curate.cluster, export.export, runs.ui, compare.compare, rate.annotate),
 )
 for _command in _COMMANDS:
     app.command()(_command)
+app.add_typer(rate.app, name="rate")
 
 
 @app.callback(invoke_without_command=True)
