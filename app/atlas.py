@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import streamlit as st
 
-from app import charts, documents, maps, session
+from app import charts, documents, drawing, maps, session
+from app.components import everypoint
 from app.curation import Curated
+from app.maps import Atlas
 from app.panels import best_mixture
-from app.words import plain, plural
-from climb_engine.config import knobs
+from app.words import count, plain, plural
 from climb_engine.console import seconds_text
-from climb_engine.curate.projection import medians, principal_plane, stratified_rows
+from climb_engine.curate.projection import principal_plane, stratified_rows
 from climb_engine.jobs import start
-from climb_engine.types import FloatArray, Ids, Vectors
+from climb_engine.types import FloatArray, Ids
 from climb_engine.workspace import digest_of
 
-HEIGHT = 640  # pixels
-_NARROW = 560  # pixels: labels keep clear of each other on a map at least so wide
-_RINGED = 400  # documents of a search or a cluster
-_OPTIONS = {"displayModeBar": True, "scrollZoom": True, "modeBarButtonsToRemove": ["autoScale2d", "toImage"]}
-
-
-@dataclass(frozen=True, eq=False)
-class Atlas:
-    """Where every document is."""
-
-    points: Vectors  # (n, 2)
-    rows: Ids  # the documents that are drawn
-    address: str
-    projected: bool  # else every document is where its cluster's centroid is
+EVERY = 2_000_000
+"""Documents up to which each can be drawn as a point: ten megabytes to send, and what a browser's memory takes."""
 
 
 def atlas(view: Curated) -> Atlas:
@@ -63,10 +53,11 @@ def take_selection(view: Curated) -> None:
 
     A changed figure clears the chart's own selection, so an empty one says nothing.
     """
-    selection = (st.session_state.get("map") or {}).get("selection") or {}
+    told = st.session_state.get(everypoint.KEY) or {}
+    selection = told.get("selection") or (st.session_state.get("map") or {}).get("selection") or {}
     shapes = {kind: list(selection.get(kind) or ()) for kind in ("box", "lasso")}
     row = maps.picked(selection)
-    mark = digest_of([shapes, row])
+    mark = digest_of([shapes, row, selection.get("at")])
     if (row is None and not any(shapes.values())) or mark == st.session_state.get("taken"):
         return
     st.session_state["taken"] = mark
@@ -86,6 +77,7 @@ def toolbar(view: Curated) -> tuple[maps.Colouring, Ids]:
     choices += ["weight"] if mixture is not None else []
     with st.container(horizontal=True, vertical_alignment="bottom", key="tools", gap="small"):
         colour = st.selectbox("Colour by", choices, key="colour", bind="query-params", width=150)
+        _mode(view)
         how = st.segmented_control(
             "Search", ["text", "meaning"], default="text", key="by", required=True, bind="query-params", width=150,
             help="Text: documents that contain the words. Meaning: documents whose vectors are nearest.",
@@ -97,23 +89,24 @@ def toolbar(view: Curated) -> tuple[maps.Colouring, Ids]:
 
 
 def draw(view: Curated, place: Atlas, colouring: maps.Colouring, hits: Ids) -> None:
-    """The figure. It changes as seldom as can be, since with it the chart loses its zoom and its selection."""
-    ringed, dark = st.session_state.get("ringed"), st.context.theme.type == "dark"
-    key = digest_of(
-        [dark, place.address, colouring.title, knobs(view.run.config.domains), hits[:_RINGED].tolist(), ringed]
-    )
-    figure = _figure(
-        key + (view.run.search_digest if colouring.title.startswith("weight") else ""), view, place, colouring, hits
-    )
-    st.plotly_chart(
-        figure, key="map", on_select="rerun", selection_mode=("points", "box", "lasso"), config=_OPTIONS,
-        alt=f"Map of the documents, coloured by {colouring.title}",
-    )  # fmt: skip
+    """The map in the mode that was chosen, and what is to be seen on it."""
+    if everypoint.without_webgl():
+        st.info("WebGL is off in this browser: showing the density image.", icon=":material/visibility_off:")
+        place = drawing.without_webgl(place)
     n, drawn = len(place.points), len(place.rows)
-    shown = f"{drawn:,} of {n:,} documents are drawn as points" if place.projected else f"{drawn:,} clusters are drawn"
+    if place.webgl and place.projected and _every(n):
+        drawing.draw_every(view, place, colouring, hits)
+        shown = f"{plural(n, 'document')}, each a point ({_size(4 * n)} of positions, {_size(n)} of colours)"
+        hands = "Drag to move, the wheel zooms; the lasso is at the top right, or drag with Shift."
+    else:
+        drawing.draw_sample(view, place, colouring, hits)
+        what = (
+            f"{drawn:,} of {n:,} documents are drawn as points" if place.projected else f"{drawn:,} clusters are drawn"
+        )
+        shown = f"{what}; the shading and every count are of all"
+        hands = "Lasso and box are at the top right of the map; the wheel zooms."
     st.caption(
-        f"{shown}; the shading and every count are of all. Click a point for its cluster; lasso and box are at the top "
-        "right of the map; the wheel zooms.",
+        f"{shown}. Click a point for its cluster. {hands}",
         help="Neighbours on the map are alike. Distances between far groups say little, and the axes mean nothing.",
     )
 
@@ -138,7 +131,7 @@ def missing(view: Curated, living: bool) -> None:
 def area(view: Curated, place: Atlas) -> None:
     """What lies in the box or lasso: all documents are counted, not only the drawn ones."""
     shapes = st.session_state.get("area")
-    found = maps.selected(place.points, shapes) if shapes else None
+    found = _selected(place.address, json.dumps(shapes, sort_keys=True), place, shapes) if shapes else None
     if found is None:
         return
     with st.container(border=True, key="area", gap="xsmall"):
@@ -151,8 +144,10 @@ def area(view: Curated, place: Atlas) -> None:
         if not found.any():
             st.caption("There are no documents in it. Draw around some of the shading.")
             return
-        owner = view.decided.labels[view.member.clusters[found]]
-        domains, counts = np.unique(owner, return_counts=True)
+        per_cluster = np.bincount(view.member.clusters[found], minlength=len(view.decided.labels))
+        per_domain = np.bincount(view.decided.labels + 1, weights=per_cluster).astype(np.int64)  # pruned first
+        domains = np.flatnonzero(per_domain) - 1
+        counts = per_domain[domains + 1]
         order = np.argsort(-counts, kind="stable")
         table = {
             "": [charts.swatch(int(domains[i])) for i in order],
@@ -203,7 +198,45 @@ def _weights(view: Curated) -> FloatArray | None:
     return np.asarray(np.divide(weights, share, out=np.ones(len(share)), where=share > 0))
 
 
+def _mode(view: Curated) -> None:
+    n = len(view.member.clusters)
+    if view.run.artifact("projection") is None:
+        return
+    about = "Sample: shading of all documents with some of them as points. Every: each document is a point."
+    if n > EVERY:
+        about = f"Each of {count(n)} documents as a point would be too much for a browser; up to {count(EVERY)} can be drawn. The shading shows them all."  # noqa: E501
+    st.segmented_control(
+        "Points", ["sample", "every"], default="sample", key="points", required=True, bind="query-params", width=140,
+        disabled=n > EVERY, help=about, on_change=everypoint.ask_again,
+    )  # fmt: skip
+
+
+def _size(bytes_: int) -> str:
+    return f"{bytes_ / 1e6:.1f} MB" if bytes_ >= 1e6 else f"{max(1, bytes_ // 1000)} kB"
+
+
+def _every(n: int) -> bool:
+    return st.session_state.get("points") == "every" and n <= EVERY
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _selected(address: str, wanted: str, _place: Atlas, _shapes: Mapping[str, Any]) -> maps.Flags | None:  # noqa: ARG001
+    return maps.selected(_place.points, _shapes)
+
+
 def _colouring(view: Curated, colour: str, mixture: FloatArray | None) -> maps.Colouring:
+    weights = mixture.tolist() if mixture is not None and colour == "weight" else None
+    quality = str(view.run.needed("quality").folder)
+    address = digest_of([colour, view.corpus, quality, drawing.decisions(view), weights])
+    return _coloured(address, view, colour, mixture)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _coloured(address: str, _view: Curated, _colour: str, _mixture: FloatArray | None) -> maps.Colouring:
+    return replace(_colours(_view, _colour, _mixture), address=address)
+
+
+def _colours(view: Curated, colour: str, mixture: FloatArray | None) -> maps.Colouring:
     clusters, member = view.member.clusters, view.member
     domains = view.decided.labels[clusters]
     if colour == "cluster":
@@ -232,52 +265,3 @@ def _colouring(view: Curated, colour: str, mixture: FloatArray | None) -> maps.C
 
 def _status(kept: bool, reason: str) -> int:
     return 2 if reason.startswith("override") else int(not kept)
-
-
-@st.cache_resource(max_entries=8, show_spinner="Drawing the map")
-def _figure(key: str, _view: Curated, _place: Atlas, _colouring: maps.Colouring, _hits: Ids) -> Any:  # noqa: ARG001
-    box = maps.frame(_place.points)
-    image = maps.density(_place.points, _colouring.rgb(), box) if _place.projected else ""
-    scale = None if _colouring.names else (_colouring.title, *_colouring.span)
-    return charts.document_map(
-        _groups(_place, _colouring), box, image, _labels(_view, _place, box), _marked(_view, _place, _hits), scale,
-        _size(_place), HEIGHT, st.context.theme.type == "dark",
-    )  # fmt: skip
-
-
-def _size(place: Atlas) -> float:
-    """Pixels across a point: the more there are, the smaller."""
-    if not place.projected:
-        return 9
-    return 6 if len(place.rows) < 2_000 else 4.5 if len(place.rows) < 8_000 else 3
-
-
-def _groups(place: Atlas, colouring: maps.Colouring) -> list[tuple[str, str | FloatArray, Vectors, Ids]]:
-    values = colouring.values[place.rows]
-    rows32 = place.rows.astype(np.int32)
-    if not colouring.names:
-        return [(colouring.title, values.astype(np.float32), place.points[place.rows], rows32)]
-    groups: list[tuple[str, str | FloatArray, Vectors, Ids]] = []
-    for group, (name, colour) in enumerate(zip(colouring.names, colouring.colours, strict=True)):
-        mine = values == group
-        if mine.any():
-            groups.append((name, colour, place.points[place.rows[mine]], rows32[mine]))
-    return groups
-
-
-def _labels(view: Curated, place: Atlas, box: maps.Box) -> list[tuple[str, float, float, int]]:
-    names, labels = view.decided.names, view.decided.labels[view.member.clusters]
-    at = medians(place.points, labels, len(names))
-    sizes = np.bincount(labels[labels >= 0], minlength=len(names))
-    shifts = maps.spread(at, sizes, names, box, _NARROW, HEIGHT)
-    found = zip(names, at.tolist(), shifts.tolist(), strict=True)
-    return [(name, x, y, shift) for name, (x, y), shift in found if shift != maps.HIDDEN]
-
-
-def _marked(view: Curated, place: Atlas, hits: Ids) -> Sequence[tuple[str, Vectors]]:
-    marked = [("found", place.points[hits[:_RINGED]])] if len(hits) else []
-    ringed = st.session_state.get("ringed")
-    if ringed is not None:
-        rows = np.flatnonzero(view.member.clusters == ringed)[:_RINGED]
-        marked.append(("cluster", place.points[rows] if place.projected else place.points[rows[:1]]))
-    return marked

@@ -22,7 +22,19 @@ DRAWN = 20_000
 
 _VIRIDIS = ("#440154", "#414487", "#2a788e", "#22a884", "#7ad151", "#fde725")
 _GROUPS = 20  # a colour each; what comes after them shares one
+_STEPS = 254  # of a scale in a palette of 256, with one for what is not known
 _TRIM = (2, 98)  # percentiles where a scale of colours begins and ends
+
+
+@dataclass(frozen=True, eq=False)
+class Atlas:
+    """Where every document is."""
+
+    points: Vectors  # (n, 2)
+    rows: Ids  # the documents that are drawn
+    address: str
+    projected: bool  # else every document is where its cluster's centroid is
+    webgl: bool = True  # whether the browser can draw many points
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,18 +46,24 @@ class Colouring:
     names: tuple[str, ...] = ()  # of the groups; none: a scale
     colours: tuple[str, ...] = ()
     span: tuple[float, float] = (0.0, 1.0)  # of a scale
+    address: str = ""  # of what it was made from
 
-    def rgb(self, rows: npt.NDArray[Any] | slice = slice(None)) -> npt.NDArray[np.uint8]:
+    def rgb(self) -> npt.NDArray[np.uint8]:
         """(n, 3) red, green and blue."""
-        values = self.values[rows]
+        indices, palette = self.indices()
+        return _parse(palette)[indices]
+
+    def indices(self) -> tuple[npt.NDArray[np.uint8], tuple[str, ...]]:
+        """(n,) each document's place in a palette of at most 256 colours, and the palette.
+
+        Of a scale the last colour is for what is not known; groups that find no place share the last.
+        """
         if self.names:
-            return _parse(self.colours)[values]
-        low, high = self.span
-        known = np.isfinite(values)
-        at = np.clip((np.where(known, values, low) - low) / ((high - low) or 1), 0, 1) * (len(_VIRIDIS) - 1)
-        stops = _parse(_VIRIDIS).astype(float)
-        mixed = np.column_stack([np.interp(at, np.arange(len(stops)), stops[:, i]) for i in range(3)])
-        return np.where(known[:, None], mixed, _parse((INK,))).astype(np.uint8)
+            colours = self.colours if len(self.colours) <= 256 else (*self.colours[:255], INK)
+            return np.minimum(self.values, len(colours) - 1).astype(np.uint8), colours
+        (low, high), known = self.span, np.isfinite(self.values)
+        at = np.clip((np.where(known, self.values, low) - low) / ((high - low) or 1), 0, 1)
+        return np.where(known, np.rint(at * _STEPS), _STEPS + 1).astype(np.uint8), (*_scale(), INK)
 
 
 def by_group(title: str, codes: npt.NDArray[Any], names: Sequence[str]) -> Colouring:
@@ -71,6 +89,17 @@ def frame(points: Vectors) -> Box:
     margin = 0.06 * np.maximum(high - low, 1e-6)
     (left, bottom), (right, top) = low - margin, high + margin
     return float(left), float(right), float(bottom), float(top)
+
+
+def within(points: npt.NDArray[Any], box: Box) -> npt.NDArray[np.float64]:
+    """Positions (n, 2) as shares of the box, 0 to 1 across and up."""
+    left, right, bottom, top = box
+    return np.asarray((points - (left, bottom)) / (right - left, top - bottom))
+
+
+def stepped(points: Vectors, box: Box) -> npt.NDArray[np.uint16]:
+    """Positions (n, 2) in 65,536 steps across and up: half the size of float32, and a step is less than a pixel."""
+    return np.rint(within(points, box) * 65_535).astype(np.uint16)
 
 
 def density(points: Vectors, rgb: npt.NDArray[np.uint8], box: Box) -> str:
@@ -99,28 +128,35 @@ def inside(points: Vectors, xs: Sequence[float], ys: Sequence[float]) -> Flags:
 
     Each edge is tried only on the points at its height, so the cost hardly grows with the number of edges.
     """
-    order = np.argsort(points[:, 1], kind="stable")
-    x, y = points[order, 0].astype(float), points[order, 1].astype(float)
-    odd = np.zeros(len(points), dtype=bool)
+    found = np.zeros(len(points), dtype=bool)
+    near = np.flatnonzero(_between(points[:, 0], xs) & _between(points[:, 1], ys))
+    near = near[np.argsort(points[near, 1], kind="stable")]
+    x, y = points[near].T.astype(float)
+    odd = np.zeros(len(near), dtype=bool)
     for x0, y0, x1, y1 in zip(xs, ys, np.roll(xs, -1), np.roll(ys, -1), strict=True):
         low, high = np.searchsorted(y, (min(y0, y1), max(y0, y1)))
         here = slice(int(low), int(high))
         if high > low:
             odd[here] ^= x[here] < x0 + (y[here] - y0) * ((x1 - x0) / (y1 - y0))
-    found = np.empty(len(points), dtype=bool)
-    found[order] = odd
+    found[near] = odd
     return found
+
+
+def polygons(selection: Mapping[str, Any]) -> list[tuple[list[float], list[float]]]:
+    """The boxes and lassos of a chart's selection as corners across and up."""
+    shapes = [(list(shape["x"]), list(shape["y"])) for shape in selection.get("lasso") or ()]
+    for shape in selection.get("box") or ():
+        (x0, x1), (y0, y1) = shape["x"], shape["y"]
+        shapes.append(([x0, x1, x1, x0], [y0, y0, y1, y1]))
+    return shapes
 
 
 def selected(points: Vectors, selection: Mapping[str, Any]) -> Flags | None:
     """Which of all points (n, 2) lie in the boxes and lassos of a chart's selection; None when it has none."""
-    polygons = [(shape["x"], shape["y"]) for shape in selection.get("lasso") or ()]
-    for shape in selection.get("box") or ():
-        (x0, x1), (y0, y1) = shape["x"], shape["y"]
-        polygons.append(([x0, x1, x1, x0], [y0, y0, y1, y1]))
-    if not polygons:
+    shapes = polygons(selection)
+    if not shapes:
         return None
-    found: Flags = np.any([inside(points, xs, ys) for xs, ys in polygons], axis=0)
+    found: Flags = np.any([inside(points, xs, ys) for xs, ys in shapes], axis=0)
     return found
 
 
@@ -156,3 +192,13 @@ HIDDEN = 10_000
 
 def _parse(colours: Sequence[str]) -> npt.NDArray[np.uint8]:
     return np.array([[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in colours], np.uint8)
+
+
+def _scale() -> list[str]:
+    stops, at = _parse(_VIRIDIS), np.linspace(0, len(_VIRIDIS) - 1, _STEPS + 1)
+    mixed = np.column_stack([np.interp(at, np.arange(len(stops)), stops[:, i]) for i in range(3)])
+    return ["#" + bytes(one).hex() for one in mixed.astype(np.uint8)]
+
+
+def _between(values: npt.NDArray[Any], ends: Sequence[float]) -> Flags:
+    return np.asarray((values >= min(ends)) & (values <= max(ends)))
