@@ -32,13 +32,13 @@ def settings(run: Run, search: Search | None) -> None:
 def _apply(run: Run, wanted: RunConfig, search: Search | None) -> None:
     changed = wanted != run.config
     if changed:
-        st.markdown("\n".join(f"- {plain(line)}" for line in _consequences(run, wanted, search)))
+        st.markdown("\n".join(f"- {plain(line)}" for line in consequences(run, wanted, search)))
     if st.button("Apply", key="apply", disabled=not changed, type="primary"):
         run.configure(wanted)
         st.rerun()
 
 
-def _consequences(run: Run, wanted: RunConfig, search: Search | None) -> list[str]:
+def consequences(run: Run, wanted: RunConfig, search: Search | None) -> list[str]:
     """What would run again, and what becomes of the trials."""
     then = Run(run.workspace.folder)
     then.config = wanted

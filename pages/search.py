@@ -1,0 +1,59 @@
+"""The search: launch it, watch it, question it, and put a mixture of one's own into it."""
+
+import streamlit as st
+
+from app import launch, ownmixture, searchfilter, searchhead, searchpanels, session, trialpanel, trialtable
+from app.notes import read_notes
+from app.searchview import fitted, look
+from app.words import plain
+from climb_engine.pipeline import Run
+
+st.title("Search")
+folder = session.workspace()
+if folder is None or not folder.config_path.exists():
+    st.caption("There is no run to look at yet. Make one under New run.")
+    st.stop()
+with session.explained():
+    run = Run(folder.folder)
+    plan = run.plan()
+    job = session.latest_job(folder)
+    living = job is not None and job.alive
+    search = session.read_search(run)
+    launch.launch(run, search, plan, job)
+    if search is None:
+        st.caption(
+            plain(f"{folder.name} has no domains to mix yet. The button makes them; they are what a search is over.")
+        )
+        st.stop()
+    view = look(run, search)
+    fit = fitted(view, living)
+    searchpanels.live(job)
+    if not view.trials:
+        st.caption("No trial has been asked for yet. Launch the first iteration, or queue a mixture of your own.")
+        ownmixture.own_mixture(view, fit)
+        st.stop()
+    searchhead.head(view, fit)
+    searchhead.warning(view, fit)
+    if fit and not search.finished:
+        st.caption(plain(f"Another iteration: {fit.hint.text}."))
+    searchfilter.take_click()
+    passed = searchfilter.filter_bar(view).of(view)
+    notes = read_notes(folder.folder, run.search_digest)
+    halves = st.grid(2, min_column_width=400, gap="medium", key="search.map")
+    with halves.cell():
+        searchpanels.the_map(view, fit, passed)
+    with halves.cell():
+        selected = trialpanel.panel(view, fit, passed, notes)
+    sides = st.grid(2, min_column_width=380, gap="medium", key="search.charts")
+    with sides.cell():
+        searchpanels.best_so_far(view, passed)
+    with sides.cell():
+        searchpanels.foretold(view, fit, passed)
+    with sides.cell(column_span="all"):
+        searchpanels.weights_move(view, passed)
+    with sides.cell():
+        searchpanels.domain_effects(view, fit)
+    with sides.cell():
+        searchpanels.stored_curves(view, passed, selected)
+    trialtable.table(view, fit, passed, notes)
+    ownmixture.own_mixture(view, fit)

@@ -1,0 +1,458 @@
+"""The search page in every state of a search: empty, half-way, finished, failed, and large."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from app import searchview
+from climb_engine.jobs import jobs
+from climb_engine.pipeline import Run
+from climb_engine.workspace import Workspace
+from tests.searches import large
+
+ROOT = Path(__file__).parents[1]
+PATIENCE = 90  # seconds
+HOSTILE = "<img src=x onerror=alert(1)> **bold** :red[red] $x$"
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    monkeypatch.setenv("CLIMB_RUNS", str(folder))
+    return folder
+
+
+@pytest.fixture
+def tiny(runs, finished_run):
+    """A copy of the finished run that may be changed, with a predictor that is fitted in no time."""
+    run = Run(shutil.copytree(finished_run.workspace.folder, runs / "tiny"))
+    run.configure(run.config.with_values({"search.predictor": "ridge"}))
+    return run.workspace.folder
+
+
+def log_of(run: Path) -> Path:
+    return next(run.glob("search/*.jsonl"))
+
+
+def events(run: Path) -> list[dict]:
+    return [json.loads(line) for line in log_of(run).read_text().splitlines()]
+
+
+def rewrite(run: Path, kept: list[dict]) -> None:
+    log_of(run).write_text("".join(json.dumps(event) + "\n" for event in kept))
+
+
+def cut(run: Path, trials: int) -> None:
+    """Leave the search where only the first trials are told."""
+    kept = []
+    for event in events(run):
+        if event.get("trial", -1) >= trials or event["event"] in ("chosen", "shortlisted"):
+            break
+        kept.append(event)
+    rewrite(run, kept)
+
+
+def shown(**address) -> AppTest:
+    app = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=PATIENCE)
+    for name, value in address.items():
+        app.query_params[name] = value
+    app.run()
+    app.switch_page(str(ROOT / "pages" / "search.py")).run()
+    assert not app.exception
+    return app
+
+
+def words(app: AppTest) -> str:
+    kinds = ("title", "subheader", "markdown", "caption", "error", "warning", "info", "success")
+    found = [element for kind in kinds for element in getattr(app, kind)]
+    texts = [text for element in found for text in (getattr(element.proto, "title", ""), element.value)]
+    return re.sub(r"\\(?=[\W_])", "", "\n".join(texts))
+
+
+def pressed(app: AppTest, key: str) -> AppTest:
+    app.button(key=key).click().run()
+    assert not app.exception
+    return app
+
+
+def trials_on(figure: dict) -> set[int]:
+    """Trials on the map."""
+    named = [trace for trace in figure["data"] if trace.get("customdata") is not None]
+    return {int(trial) for trace in named for trial in np.ravel(decoded(trace["customdata"]))}
+
+
+def decoded(values):
+    if isinstance(values, dict):
+        import base64
+
+        return np.frombuffer(base64.b64decode(values["bdata"]), dtype=values["dtype"])
+    return values
+
+
+def numbers(app: AppTest) -> dict[str, str]:
+    return {metric.label: metric.value for metric in app.metric}
+
+
+def ended(run: Path) -> str:
+    deadline = time.monotonic() + PATIENCE
+    while (job := jobs(Workspace(run))[0]).alive:
+        assert time.monotonic() < deadline, job.log_tail()
+        time.sleep(0.05)
+    return job.state
+
+
+# Nothing yet
+
+
+@pytest.mark.usefixtures("runs")
+def test_without_a_run_the_page_says_what_to_do():
+    assert "New run" in words(shown())
+
+
+def test_before_the_stages_the_page_offers_them(runs, tiny_config):
+    Run.create(runs / "new", tiny_config)
+    app = shown()
+    assert app.button(key="launch.go").label == "Run the stages"
+    assert "no domains to mix yet" in words(app)
+    assert not app.get("plotly_chart")
+
+
+def test_before_the_first_trial_one_can_launch_it_or_queue_ones_own(tiny):
+    log_of(tiny).unlink()
+    app = shown()
+    assert app.button(key="launch.go").label == "Run iteration 1 of 2"
+    assert re.search(r"Costs: 9 proxy models, \S+ FLOPs, about .* \(by the speed of the trunk\)", words(app))
+    assert "No trial has been asked for yet" in words(app)
+    app.session_state["own"] = True
+    app.run()
+    pressed(app, "own.queue")
+    assert [event["event"] for event in events(tiny)] == ["started", "suggested"]
+    assert numbers(app)["Measured"] == "0"
+    assert set(app.dataframe[0].value["state"]) == {"open"}
+
+
+# Half-way
+
+
+def test_half_way_it_says_how_far_it_is_and_what_comes_next(tiny):
+    cut(tiny, 7)
+    app = shown()
+    found = numbers(app)
+    assert found["Iteration"] == "1 of 2"
+    assert found["Measured"] == "7"
+    assert "2 open" in app.metric[1].delta
+    assert app.button(key="launch.go").label == "Finish iteration 1"
+    assert "Costs: 2 proxy models" in words(app)
+    assert "by 7 trials so far" in words(app)
+    assert "Another iteration: 4 more trials" in words(app)
+    names = [trace.get("name") for trace in json.loads(app.get("plotly_chart")[0].proto.spec)["data"]]
+    assert {"iteration 1", "iteration 1, open", "natural", "best so far"} <= set(names)
+
+
+def test_launching_trains_what_is_open_and_no_more(tiny):
+    cut(tiny, 7)
+    pressed(shown(), "launch.go")
+    assert ended(tiny) == "done"
+    app = shown()
+    assert numbers(app)["Measured"] == "9"
+    assert app.button(key="launch.go").label == "Run iteration 2 of 2"
+
+
+def test_a_failed_trial_is_told_as_plain_text(tiny):
+    changed = [
+        {"event": "failed", "trial": 5, "error": HOSTILE} if event.get("trial") == 5 else event
+        for event in events(tiny)
+    ]
+    rewrite(tiny, changed)
+    app = shown(trial="5")
+    assert "1 failed" in app.metric[1].delta
+    assert HOSTILE in words(app)
+    for kind in ("markdown", "caption", "error", "info", "success", "warning"):
+        for element in getattr(app, kind):
+            assert not re.search(r"(?<!\\)<img|(?<!\\)\*\*bold|(?<!\\):red\[", element.value)
+
+
+def test_with_two_measured_trials_nothing_is_predicted(tiny):
+    cut(tiny, 2)
+    app = shown()
+    assert numbers(app)["Rank correlation"] == "n/a"
+    assert "fit" not in {button.key for button in app.button}
+    assert "A fitted predictor would tell" in words(app)
+
+
+# Finished
+
+
+def test_a_finished_search_shows_its_verdict_every_chart_and_every_trial(tiny):
+    app = shown()
+    found = words(app)
+    assert "95 % interval" in found
+    assert app.button(key="launch.go").disabled
+    assert "the choice is confirmed" in found
+    assert len(app.get("plotly_chart")) == 7
+    assert all(chart.proto.alt for chart in app.get("plotly_chart"))
+    for title in ("Best so far", "Predicted against measured", "How the weights move", "What each domain does"):
+        assert title in found
+    table = app.dataframe[0].value
+    assert len(table) == len(Run(tiny).open_search().trials)
+    assert table["score"].is_monotonic_decreasing
+    assert {"own/bpb", "seconds", "repeats", "note", "predicted"} <= set(table)
+
+
+def test_a_predictor_that_ranks_badly_is_called_so_in_red(tiny):
+    rng = np.random.default_rng(1)
+    noisy = []
+    for event in events(tiny):
+        if event["event"] in ("chosen", "shortlisted"):
+            break
+        if event["event"] == "told":
+            event["metrics"] = {name: float(rng.normal()) for name in event["metrics"]}
+        noisy.append(event)
+    rewrite(tiny, noisy)
+    app = shown()
+    assert "The predictor ranks unseen mixtures badly" in app.error[0].value.replace("\\", "")
+
+
+def test_one_filter_is_for_the_charts_and_the_table_and_is_in_the_address(tiny):  # noqa: ARG001
+    app = shown(iteration="2", origin="sampled")
+    table = app.dataframe[0].value
+    assert set(table["iteration"]) == {2}
+    assert set(table["origin"]) == {"sampled"}
+    on_map = json.loads(app.get("plotly_chart")[0].proto.spec)
+    assert trials_on(on_map) == set(table["trial"])
+    app.selectbox(key="top").select("5").run()
+    assert len(app.dataframe[0].value) == 4
+    app.pills(key="iteration").set_value([])
+    app.pills(key="origin").set_value([]).run()
+    table = app.dataframe[0].value
+    assert len(table) == 5
+    on_map = json.loads(app.get("plotly_chart")[0].proto.spec)
+    assert trials_on(on_map) == set(table["trial"][table["origin"] != "natural"])
+
+
+@pytest.mark.parametrize(("asked", "found"), [("4", "4"), ("999", None), ("<b>", None)])
+def test_the_address_picks_the_trial_and_a_strange_one_does_no_harm(tiny, asked, found):  # noqa: ARG001
+    app = shown(trial=asked)
+    assert app.selectbox(key="trial").value == found
+    if found:
+        assert "iteration 1 · sampled · seed 0" in words(app)
+        names = [trace.get("name") for trace in json.loads(app.get("plotly_chart")[0].proto.spec)["data"]]
+        assert "trial 4" in names
+
+
+def test_a_click_on_a_chart_or_a_row_picks_the_trial(tiny):  # noqa: ARG001
+    app = shown()
+    app.session_state["landscape"] = {"selection": {"points": [{"customdata": 6}]}}
+    app.run()
+    assert app.selectbox(key="trial").value == "6"
+    app.selectbox(key="trial").select("4").run()
+    assert app.selectbox(key="trial").value == "4"  # what the chart still has selected is not a new click
+    app.session_state["foretold"] = {"selection": {"points": [{"customdata": [8, 1]}]}}
+    app.run()
+    assert app.selectbox(key="trial").value == "8"
+    pressed(app, "trial.Next")
+    assert app.selectbox(key="trial").value == "9"
+    app.segmented_control(key="trial.look").set_value("metrics").run()
+    assert not app.exception
+
+
+def test_a_note_on_a_trial_is_kept_beside_the_run_and_shown_in_the_table(tiny):
+    app = shown(trial="4")
+    note = next(widget for widget in app.text_input if widget.key.startswith("note."))
+    note.set_value(HOSTILE).run()
+    assert not app.exception
+    digest = Run(tiny).search_digest
+    assert json.loads((tiny / "notes.json").read_text()) == {digest: {"4": HOSTILE}}
+    table = app.dataframe[0].value
+    assert table.set_index("trial")["note"][4] == HOSTILE
+
+
+def test_the_plane_is_the_other_way_to_draw_the_map(tiny):  # noqa: ARG001
+    app = shown()
+    before = app.get("plotly_chart")[0].proto.spec
+    app.segmented_control(key="layout").set_value("PCA").run()
+    assert not app.exception
+    assert app.get("plotly_chart")[0].proto.spec != before
+
+
+def test_taken_over_trials_teach_but_are_not_counted_as_measured_here(tiny):
+    if not hasattr(Run(tiny).open_search(), "reuse"):
+        pytest.skip("this search takes over no trials")
+    before = numbers(shown())["Measured"]
+    search = Run(tiny).open_search()
+    result = next(trial.result for trial in search.trials if trial.result)
+    from climb_engine.search.reuse import Reusable
+    from climb_engine.types import Mixture
+
+    mixture = Mixture(search.space.domains, search.space.uniform)
+    search.reuse([Reusable("other", 3, mixture, 0, result, 0.1)])
+    app = shown()
+    assert numbers(app)["Measured"] == before
+    assert "1 taken over" in app.metric[1].delta
+    assert "taken over" in set(app.dataframe[0].value["state"])
+
+
+# What is launched
+
+
+def opened(app: AppTest, section: str) -> AppTest:
+    app.session_state["launched"] = True
+    app.run()
+    app.segmented_control(key="launch.section").set_value(section).run()
+    assert not app.exception
+    return app
+
+
+def knob(app: AppTest, kind: str, name: str):
+    return next(widget for widget in getattr(app, kind) if str(widget.key).endswith(f".{name}"))
+
+
+def test_a_finished_search_goes_on_with_a_further_iteration(tiny):
+    app = opened(shown(), "search")
+    knob(app, "number_input", "trials").set_value(3).run()
+    assert "the plan is then 6 + 4 + 3 trials" in words(app)
+    pressed(app, "launch.apply")
+    assert Run(tiny).config.search.iterations == (6, 4, 3)
+    assert app.button(key="launch.go").label == "Run iteration 3 of 3"
+
+
+def test_other_proxies_are_said_to_begin_a_new_search_and_what_it_costs(tiny):
+    app = opened(shown(), "proxies")
+    knob(app, "number_input", "tokens").set_value(4000).run()
+    found = words(app)
+    assert "the search starts anew" in found
+    assert re.search(r"the first iteration then costs 9 proxy models, \S+ FLOPs", found)
+    assert Run(tiny).config.proxy.tokens == 2000
+
+
+def test_other_weights_of_the_target_are_said_to_need_no_training(tiny):
+    app = opened(shown(), "target")
+    knob(app, "text_area", "heldout").set_value("all = 3.0").run()
+    assert "nothing is trained again" in words(app)
+    assert "starts anew" not in words(app)
+    before = app.dataframe[0].value["score"].tolist()
+    pressed(app, "launch.apply")
+    assert app.dataframe[0].value["score"].tolist() != before
+    assert len(events(tiny)) > 0
+
+
+def test_limits_that_cannot_hold_are_told(tiny):  # noqa: ARG001
+    app = opened(shown(), "limits")
+    knob(app, "text_area", "min_weight").set_value("nowhere = 0.5").run()
+    pressed(app, "launch.apply")
+    assert "no domain is called 'nowhere'" in words(app)
+
+
+# My own mixture
+
+
+def mixer(app: AppTest) -> AppTest:
+    app.session_state["own"] = True
+    app.run()
+    assert not app.exception
+    return app
+
+
+def test_sliders_keep_the_sum_and_what_they_say_is_what_is_queued(tiny):
+    app = mixer(shown())
+    app.slider[0].set_value(60.0).run()
+    assert not app.exception
+    values = [slider.value for slider in app.slider]
+    assert sum(values) == pytest.approx(100, abs=1e-6)
+    assert values[0] == pytest.approx(60)
+    assert "Predicted score" in numbers(app)
+    pressed(app, "own.queue")
+    trial = Run(tiny).open_search().trials[-1]
+    assert (trial.origin, trial.open) == ("suggested", True)
+    assert np.allclose(100 * trial.mixture.weights, values)
+    assert "your own, open" in [t.get("name") for t in json.loads(app.get("plotly_chart")[0].proto.spec)["data"]]
+
+
+def test_a_locked_domain_stays_when_another_moves(tiny):  # noqa: ARG001
+    app = mixer(shown())
+    before = app.slider[1].value
+    app.checkbox[1].check().run()
+    app.slider[0].set_value(app.slider[0].value + 10).run()
+    assert app.slider[1].value == pytest.approx(before)
+    assert app.slider[2].value < before + 100
+    assert sum(slider.value for slider in app.slider) == pytest.approx(100)
+
+
+def test_one_starts_from_a_trial_from_the_panel_or_from_the_list(tiny):
+    trials = Run(tiny).open_search().trials
+    app = pressed(shown(trial="5"), "own.from")
+    assert np.allclose([slider.value for slider in app.slider], 100 * trials[5].mixture.weights, atol=1e-6)
+    assert "Started from trial 5" in words(app)
+    app.selectbox(key="own.source").select("uniform").run()
+    assert [slider.value for slider in app.slider] == pytest.approx([100 / len(app.slider)] * len(app.slider))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("{domain}: 3", "Read mine.json"), ('{"nowhere": 1}', "no domain is called nowhere"), ("[1]", "no weights")],
+)
+def test_one_starts_from_a_file_and_a_wrong_one_is_told(tiny, content, said):
+    domain = Run(tiny).domains[0]
+    app = mixer(shown())
+    app.get("file_uploader")[0].upload("mine.json", content.format(domain=domain).encode(), "application/json") if (
+        "{domain}" in content
+    ) else app.get("file_uploader")[0].upload("mine.json", content.encode(), "application/json")
+    app.run()
+    assert not app.exception
+    assert said in words(app)
+
+
+def test_while_somebody_else_holds_the_search_queueing_says_so(tiny):
+    app = mixer(shown())
+    run = Run(tiny)
+    with run.workspace.log(run.search_digest).writing():
+        pressed(app, "own.queue")
+    assert "already being worked on" in words(app)
+
+
+# Large
+
+
+def test_with_a_thousand_trials_nothing_is_fitted_unasked_and_then_only_once(runs, monkeypatch):
+    large(runs / "large", 1000, 24, "ridge")
+    fits = []
+    fit = searchview.fit
+    monkeypatch.setattr(searchview, "fit", lambda view: fits.append(1) or fit(view))
+    app = shown(layout="PCA")
+    assert len(app.dataframe[0].value) == 1000
+    assert not fits
+    assert "learn from the 1,000 measured trials" in words(app)
+    pressed(app, "fit")
+    assert fits == [1]
+    assert numbers(app)["Rank correlation"] != "n/a"
+    app.selectbox(key="top").select("20").run()
+    app.run()
+    assert not app.exception
+    assert fits == [1]
+    assert len(app.dataframe[0].value) == 20
+
+
+VISITED = """
+import sys
+from streamlit.testing.v1 import AppTest
+app = AppTest.from_file(sys.argv[1], default_timeout=90).run()
+app.switch_page(sys.argv[2]).run()
+assert not app.exception, app.exception
+assert len(app.get("plotly_chart")) == 7
+print(*[name for name in ("torch", "faiss", "transformers", "lightgbm", "umap") if name in sys.modules])
+"""
+
+
+def test_the_page_loads_no_torch(tiny):  # noqa: ARG001
+    pages = [str(ROOT / "app" / "main.py"), str(ROOT / "pages" / "search.py")]
+    done = subprocess.run([sys.executable, "-c", VISITED, *pages], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
