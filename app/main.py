@@ -22,6 +22,22 @@ page = st.navigation(
             help="The map of all documents: look, read, search, keep and prune.",
         ),
         st.Page(
+            PAGES / "curate.py", title="Curate", icon=":material/content_cut:",
+            help="Which clusters to keep, how to merge them, what good text is; and everything decided by hand.",
+        ),
+        st.Page(
+            PAGES / "search.py", title="Search", icon=":material/query_stats:",
+            help="Launch iterations, watch them, question the result, queue a mixture of your own.",
+        ),
+        st.Page(
+            PAGES / "compare.py", title="Compare", icon=":material/compare_arrows:",
+            help="Mixtures side by side: weights, scores with their noise, repeats.",
+        ),
+        st.Page(
+            PAGES / "export.py", title="Export", icon=":material/ios_share:",
+            help="The mixture for training frameworks, and data sets drawn by it.",
+        ),
+        st.Page(
             PAGES / "jobs.py", title="Jobs", icon=":material/manufacturing:",
             help="Everything that was started on this run: state, log, stop, resume.",
         ),

@@ -1,0 +1,56 @@
+"""Which clusters to keep, which domains to make of them, what good text is, and everything that was decided by hand."""
+
+import streamlit as st
+
+from app import curatebox, curatehistory, curatemerge, curateprune, curaterate, curatestate, session
+from app.curation import curated
+from app.words import plain
+from climb_engine.jobs import start
+from climb_engine.pipeline import Run
+
+PARTS = ("prune", "merge", "rate", "history")
+
+st.title("Curate")
+folder = session.workspace()
+if folder is None or not folder.config_path.exists():
+    st.caption("There is no run to look at yet. Make one under New run.")
+    st.stop()
+with session.explained():
+    run = Run(folder.folder)
+    waiting = [stage for stage in ("corpus", "embedding", "clustering", "quality") if run.artifact(stage) is None]
+    if "embedding" in waiting or "clustering" in waiting:
+        st.caption(
+            f"{plain(folder.name)} has no clusters yet: {', '.join(waiting)} must run. The overview's button does."
+        )
+        st.stop()
+    job = session.latest_job(folder)
+    living = job is not None and job.alive
+    top = st.container()
+    part = st.segmented_control(
+        "Part", PARTS, default="prune", key="part", required=True, bind="query-params", label_visibility="collapsed"
+    )
+    if waiting:
+        with top, st.container(border=True, horizontal=True, vertical_alignment="center", key="pending"):
+            st.markdown("The clusters' scores are not up to date: **quality** must run before they can be decided on.")
+            if st.button("Run again", key="again", type="primary", disabled=living):
+                start(folder, ("run",))
+                st.rerun()
+        if part in ("prune", "merge"):
+            st.stop()
+    if part == "rate":
+        curaterate.rate(run)
+    elif part == "history":
+        curatehistory.history(run)
+    if not waiting:
+        view = curated(run)
+        if part == "prune":
+            found = curateprune.prune(view)
+        elif part == "merge":
+            found = curatemerge.merge(view)
+        else:
+            found = curatestate.consider(view, curatestate.draft(run))
+        with top:
+            curatebox.head(found)
+            curatebox.written(found, living)
+        with st.bottom:
+            curatebox.drafted(found)
