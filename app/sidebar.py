@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Any
 
 import streamlit as st
+from streamlit.errors import StreamlitAPIException
 
 from app import guide, session
 from app.words import ago, count, plain
@@ -74,16 +76,17 @@ def _picker() -> None:
     if names:
         st.session_state["run"] = asked if asked in names else names[0]
         if "run" not in st.query_params:
-            st.query_params["run"] = st.session_state["run"]
+            with contextlib.suppress(StreamlitAPIException):  # where the picker is bound already, it writes the address
+                st.query_params["run"] = st.session_state["run"]
     else:
         st.session_state.pop("run", None)
     if asked and asked not in names:
         st.warning(f"There is no run called {plain(asked[:64])} here (any more).")
     st.caption("Run", help=f"Runs in {plain(str(session.runs_folder()))}")
-    st.selectbox(
-        "Run", names, index=None, key="run", bind="query-params", required=True, label_visibility="collapsed",
-        placeholder="No run yet", disabled=not names,
-    )  # fmt: skip
+    if names:
+        st.selectbox("Run", names, key="run", bind="query-params", required=True, label_visibility="collapsed")
+    else:  # with a key of its own: a bound one could not be set when the first run is made
+        st.selectbox("Run", [], key="no run", placeholder="No run yet", disabled=True, label_visibility="collapsed")
 
 
 def _card(run: Workspace, mark: tuple[object, ...]) -> None:

@@ -66,6 +66,8 @@ def _unused(words: Sequence[str], taken: Collection[str]) -> str:
     for word in words:
         if not any(word.startswith(other) or other.startswith(word) for other in chosen):  # theorem, theorems
             chosen.append(word)
+        if len(chosen) == 4:
+            break
     for length in (3, 4):
         name = "-".join(chosen[:length])[:LONGEST_NAME].strip("-") or "domain"
         if name not in taken:
