@@ -10,8 +10,8 @@ import streamlit as st
 
 from app import session
 from app.documents import Membership, membership
-from app.happenings import subject
-from app.panels import rerun_reasons
+from app.overview.happenings import subject
+from app.overview.panels import rerun_reasons
 from app.words import plain, plural
 from climb_engine import curation
 from climb_engine.config import Override, knobs

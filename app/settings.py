@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import forms, session
-from app.panels import rerun_reasons
+from app.overview.panels import rerun_reasons
 from app.words import plain
 from climb_engine.config import RunConfig
 from climb_engine.pipeline import Run

@@ -24,7 +24,7 @@ def labelling(config: RunConfig) -> str:
 
 
 def tallies(artifacts: Mapping[str, Artifact], progress: Callable[[int], None]) -> dict[str, pa.Table]:
-    """A row per cluster: documents, characters, the mean of each metric, mean distance, near-duplicates (0: none known).
+    """A row per cluster: documents, characters, mean of each metric, mean distance, near-duplicates (0: none known).
 
     artifacts: corpus, clustering and quality, and where they are made splits and duplicates. The table of the clusters
     is called "clusters", and with splits that of the clusters before any was split ``WHOLE``.

@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from app import atlas, clusterpanel, session
+from app import session
+from app.clusters import atlas, panel
 from app.curation import curated, history
 from app.words import plain
 from climb_engine.pipeline import Run
@@ -34,4 +35,4 @@ with session.explained():
         atlas.draw(view, place, colouring, hits)
     with right:
         atlas.area(view, place)
-        clusterpanel.panel(view, hits)
+        panel.panel(view, hits)

@@ -2,12 +2,13 @@
 
 import streamlit as st
 
-from app import comparepage, comparepick, session
-from app.comparetrain import train
+from app import session
+from app.compare import panels, pick
+from app.compare.training import train
 from app.words import plain
 from climb_engine.pipeline import Run
 
-comparepick.title()
+pick.title()
 folder = session.workspace()
 if folder is None or not folder.config_path.exists():
     st.caption("There is no run to look at yet. Make one under New run.")
@@ -18,21 +19,21 @@ with session.explained():
     if search is None:
         st.caption(f"{plain(folder.name)} has no domains to mix yet, or none for its settings. See the overview.")
         st.stop()
-    found = comparepick.picker(run, search)
+    found = pick.picker(run, search)
     if not found:
         st.caption("Choose two to four mixtures.")
         st.stop()
-    times = comparepage.times_allowed(run)
-    comparepage.cards(search, found, times)
+    times = panels.times_allowed(run)
+    panels.cards(search, found, times)
     train(run, search, [picked.one for picked in found], session.latest_job(folder))
-    comparepage.gains(search, found)
+    panels.gains(search, found)
     if search.choice and search.choice.trust and search.choice.trust.warning:
         st.warning(plain(search.choice.trust.warning))
     sides = st.grid(2, min_column_width=380, gap="medium", key="sides")
     with sides.cell():
-        comparepage.weights_chart(search, found)
+        panels.weights_chart(search, found)
     with sides.cell():
-        comparepage.scores_chart(search, found)
+        panels.scores_chart(search, found)
     with session.explained():
-        comparepage.repeats_part(run, search, found, times)
-    comparepage.tables(search, found)
+        panels.repeats_part(run, search, found, times)
+    panels.tables(search, found)

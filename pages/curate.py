@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from app import curatebox, curatehistory, curatemerge, curateprune, curaterate, curatestate, session
+from app import session
+from app.curate import box, history, merge, prune, rate, state
 from app.curation import curated
 from app.words import plain
 from climb_engine.jobs import start
@@ -38,19 +39,19 @@ with session.explained():
         if part in ("prune", "merge"):
             st.stop()
     if part == "rate":
-        curaterate.rate(run)
+        rate.rate(run)
     elif part == "history":
-        curatehistory.history(run)
+        history.history(run)
     if not waiting:
         view = curated(run)
         if part == "prune":
-            found = curateprune.prune(view)
+            found = prune.prune(view)
         elif part == "merge":
-            found = curatemerge.merge(view)
+            found = merge.merge(view)
         else:
-            found = curatestate.consider(view, curatestate.draft(run))
+            found = state.consider(view, state.draft(run))
         with top:
-            curatebox.head(found)
-            curatebox.written(found, living)
+            box.head(found)
+            box.written(found, living)
         with st.bottom:
-            curatebox.drafted(found)
+            box.drafted(found)

@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from app import exportdata, exportpage, exportpick, session
+from app import session
+from app.export import dataset, panels, pick
 from app.words import plain
 from climb_engine.pipeline import Run
 
@@ -22,16 +23,16 @@ with session.explained():
     job = session.latest_job(folder)
     if not search.trials:
         st.caption("The search has no mixture yet; the overview's button begins it. All kept documents can be written.")
-        exportdata.clustered(run, search, job)
-        exportpage.history(run, search)
+        dataset.clustered(run, search, job)
+        panels.history(run, search)
         st.stop()
-    picked = exportpick.picker(run, search)
-    exportpick.summary(search, picked)
+    picked = pick.picker(run, search)
+    pick.summary(search, picked)
     what = st.segmented_control("What to export", WHAT, default=WHAT[0], required=True, key="what", bind="query-params")
     if what == WHAT[1]:
-        exportdata.mixed(run, search, picked, job)
+        dataset.mixed(run, search, picked, job)
     elif what == WHAT[2]:
-        exportdata.clustered(run, search, job)
+        dataset.clustered(run, search, job)
     else:
-        exportpage.formats(run, picked)
-    exportpage.history(run, search)
+        panels.formats(run, picked)
+    panels.history(run, search)

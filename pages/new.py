@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from app import newrun
+from app.overview import newrun
 
 st.title("New run")
 left, right = st.columns([1, 2], gap="medium")

@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from app import guide, newrun, panels, session
+from app import guide, session
+from app.overview import newrun, panels
 from app.settings import settings
 from app.steps import next_step
 from app.words import plain

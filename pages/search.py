@@ -2,9 +2,10 @@
 
 import streamlit as st
 
-from app import launch, ownmixture, searchfilter, searchhead, searchpanels, session, trialpanel, trialtable
-from app.notes import read_notes
-from app.searchview import fitted, look
+from app import session
+from app.search import filtering, head, launch, ownmixture, panels, trialpanel, trialtable
+from app.search.notes import read_notes
+from app.search.view import fitted, look
 from app.words import plain
 from climb_engine.pipeline import Run
 
@@ -27,33 +28,33 @@ with session.explained():
         st.stop()
     view = look(run, search)
     fit = fitted(view, living)
-    searchpanels.live(job)
+    panels.live(job)
     if not view.trials:
         st.caption("No trial has been asked for yet. Launch the first iteration, or queue a mixture of your own.")
         ownmixture.own_mixture(view, fit)
         st.stop()
-    searchhead.head(view, fit)
-    searchhead.warning(view, fit)
+    head.head(view, fit)
+    head.warning(view, fit)
     if fit and not search.finished:
         st.caption(plain(f"Another iteration: {fit.hint.text}."))
-    searchfilter.take_click()
-    passed = searchfilter.filter_bar(view).of(view)
+    filtering.take_click()
+    passed = filtering.filter_bar(view).of(view)
     notes = read_notes(folder.folder, run.search_digest)
     halves = st.grid(2, min_column_width=400, gap="medium", key="search.map")
     with halves.cell():
-        searchpanels.the_map(view, fit, passed)
+        panels.the_map(view, fit, passed)
     with halves.cell():
         selected = trialpanel.panel(view, fit, passed, notes)
     sides = st.grid(2, min_column_width=380, gap="medium", key="search.charts")
     with sides.cell():
-        searchpanels.best_so_far(view, passed)
+        panels.best_so_far(view, passed)
     with sides.cell():
-        searchpanels.foretold(view, fit, passed)
+        panels.foretold(view, fit, passed)
     with sides.cell(column_span="all"):
-        searchpanels.weights_move(view, passed)
+        panels.weights_move(view, passed)
     with sides.cell():
-        searchpanels.domain_effects(view, fit)
+        panels.domain_effects(view, fit)
     with sides.cell():
-        searchpanels.stored_curves(view, passed, selected)
+        panels.stored_curves(view, passed, selected)
     trialtable.table(view, fit, passed, notes)
     ownmixture.own_mixture(view, fit)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app import charts, maps
+from app import charts
+from app.clusters import maps
 
 DOMAINS = ("law", "sport", "spam <b>x</b> %{y}", "code")
 WEIGHTS = np.array([0.1, 0.5, 0.15, 0.25])

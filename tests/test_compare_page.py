@@ -9,9 +9,10 @@ import time
 import numpy as np
 import pytest
 
-from app import comparecharts, comparesums
-from app.comparecharts import Measured
-from app.compared import compared, differences, names, spread, task_title, tasks, trial_names
+from app.compare import charts
+from app.compare import sums as comparesums
+from app.compare.charts import Measured
+from app.compare.compared import compared, differences, names, spread, task_title, tasks, trial_names
 from climb_engine.config import RunConfig
 from climb_engine.jobs import working
 from climb_engine.pipeline import Run
@@ -64,7 +65,7 @@ def test_what_is_no_number_of_tokens_is_said(text):
 
 @pytest.mark.parametrize("eye", EYES)
 def test_the_four_colours_can_be_told_apart(eye):
-    points = seen(comparecharts.COLOURS, eye)
+    points = seen(charts.COLOURS, eye)
     distances = np.linalg.norm(points[:, None] - points[None], axis=2)
     np.fill_diagonal(distances, np.inf)
     assert distances.min() > 0.12
@@ -73,7 +74,7 @@ def test_the_four_colours_can_be_told_apart(eye):
 def test_bars_are_grouped_with_the_largest_difference_on_top_and_ticks_at_the_natural_shares():
     table = np.array([[0.5, 0.4, 0.1], SHARE])
     domains = ("law", "sport", "<b>spam</b>")
-    figure = comparecharts.weight_bars(domains, table, SHARE, ["mine", "natural"], comparecharts.COLOURS[:2])
+    figure = charts.weight_bars(domains, table, SHARE, ["mine", "natural"], charts.COLOURS[:2])
     mine, natural, ticks = figure.data
     assert list(figure.layout.yaxis.ticktext) == ["sport", "&lt;b&gt;spam&lt;/b&gt;", "law"]
     assert figure.layout.yaxis.range[0] > figure.layout.yaxis.range[1]  # the first row on top
@@ -84,7 +85,7 @@ def test_bars_are_grouped_with_the_largest_difference_on_top_and_ticks_at_the_na
 
 def test_ratios_go_left_and_right_of_natural_and_nothing_is_drawn_at_the_edge_as_0():
     table = np.array([[0.75, 0.0, 0.25]])
-    figure = comparecharts.weight_bars(("a", "b", "c"), table, SHARE, ["mine"], ["#000"], ratio=True)
+    figure = charts.weight_bars(("a", "b", "c"), table, SHARE, ["mine"], ["#000"], ratio=True)
     (bars,) = figure.data
     by_domain = dict(zip(figure.layout.yaxis.ticktext, zip(bars.x, bars.text, strict=True), strict=True))
     assert by_domain["a"] == (pytest.approx(math.log2(1.5)), "")
@@ -101,7 +102,7 @@ def test_one_run_has_no_error_bar_and_a_prediction_is_hollow():
         Measured("foretold", "#333", (), 1.5, 0.25),
         Measured("unknown", "#444", (), math.nan, math.nan),
     ]
-    figure = comparecharts.score_panels([("Score", lines), ("task", lines)])
+    figure = charts.score_panels([("Score", lines), ("task", lines)])
     runs, thrice, once, foretold = figure.data[:4]
     assert list(runs.x) == [1, 2, 3]
     assert thrice.error_x.array[0] == pytest.approx(1.0)

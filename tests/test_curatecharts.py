@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from app.curatecharts import cut_curves, dendrogram, size_quality
-from app.dendrogram import short_tree
-from app.draft import Draft, Edit, last_batch
+from app.curate.charts import cut_curves, dendrogram, size_quality
+from app.curate.dendrogram import short_tree
+from app.curate.draft import Draft, Edit, last_batch
 from climb_engine.config import Override, RunConfig
 from climb_engine.curate.merging import cut_into, ward
 from climb_engine.types import ClimbError

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from app import charts, maps
+from app import charts
+from app.clusters import maps
 from climb_engine.pipeline import Run
 from tests.test_pages import (  # noqa: F401 - fixtures are found by their names
     CHROMIUM,
@@ -157,7 +158,7 @@ def test_without_webgl_the_density_image_is_shown_and_said(mapped):  # noqa: F81
 
 @pytest.mark.network
 def test_more_documents_than_a_browser_takes_are_not_offered_as_points(mapped, monkeypatch):  # noqa: F811, ARG001
-    monkeypatch.setattr("app.atlas.EVERY", 60)
+    monkeypatch.setattr("app.clusters.atlas.EVERY", 60)
     app = every()
     assert app.segmented_control(key="points").disabled
     assert "Each of 61 documents as a point would be too much" in app.segmented_control(key="points").help

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from app.exportfiles import FORMATS, text_of
-from app.exportlist import former, may_hold_mixture, state_of
+from app.export.files import FORMATS, text_of
+from app.export.former import former, may_hold_mixture, state_of
 from climb_engine.config import RunConfig
 from climb_engine.export.mixture import content_hash, read_weights
 from climb_engine.export.recipes import RECIPES

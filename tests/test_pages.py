@@ -519,7 +519,7 @@ def test_a_click_on_the_map_shows_the_document_and_its_cluster(mapped):
 
 @pytest.mark.network
 def test_a_lasso_counts_every_document_not_only_those_drawn(mapped, monkeypatch):  # noqa: ARG001
-    monkeypatch.setattr("app.maps.DRAWN", 20)
+    monkeypatch.setattr("app.clusters.maps.DRAWN", 20)
     app = shown("clusters")
     assert "20 of 61 documents are drawn" in words(app)
     around = {"x": [-1e3, 1e3, 1e3, -1e3], "y": [-1e3, -1e3, 1e3, 1e3]}

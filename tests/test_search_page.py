@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app import searchview
+from app.search import view as searchview
 from climb_engine.jobs import jobs
 from climb_engine.pipeline import Run
 from climb_engine.workspace import Workspace

@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from app import searchcharts
-from app.livecurves import training
-from app.mixing import from_weights, moved, times_read
-from app.notes import read_notes, write_note
-from app.searchcharts import FAILED, Points, symbol_of
+from app.search import charts
+from app.search.charts import FAILED, Points, symbol_of
+from app.search.livecurves import training
+from app.search.mixing import from_weights, moved, times_read
+from app.search.notes import read_notes, write_note
 from climb_engine.config import SearchConfig
 from climb_engine.search.space import MixtureSpace
 from climb_engine.types import ClimbError
@@ -42,7 +42,7 @@ def test_the_map_fills_what_is_measured_and_leaves_hollow_what_is_open():
         points("iteration 1, open", "circle", False, [0.3]),
         points("failed", FAILED, False, [np.nan]),
     ]
-    figure = searchcharts.landscape(groups, np.zeros((3, 2)), np.zeros(3), (0, 0), [("chosen", (0, 0))])
+    figure = charts.landscape(groups, np.zeros((3, 2)), np.zeros(3), (0, 0), [("chosen", (0, 0))])
     traces = {trace.name: trace for trace in figure.data}
     assert traces["iteration 1"].marker.symbol == "circle"
     assert traces["iteration 1, open"].marker.symbol == "circle-open"
@@ -54,13 +54,13 @@ def test_the_map_fills_what_is_measured_and_leaves_hollow_what_is_open():
 
 
 def test_a_map_without_a_score_has_no_colours_but_is_drawn():
-    figure = searchcharts.landscape([points("a", "circle", False, [np.nan])], np.zeros((3, 2)), None, (0, 0))
-    assert figure.data[1].marker.color == searchcharts.INK
+    figure = charts.landscape([points("a", "circle", False, [np.nan])], np.zeros((3, 2)), None, (0, 0))
+    assert figure.data[1].marker.color == charts.INK
 
 
 def test_predictions_lie_on_the_line_where_they_are_right():
     scores = np.array([1.0, 2.0, 3.0])
-    figure = searchcharts.against_measured(scores, np.full(3, 0.5), scores, np.arange(3), np.ones(3, np.int64))
+    figure = charts.against_measured(scores, np.full(3, 0.5), scores, np.arange(3), np.ones(3, np.int64))
     line, dots = figure.data
     assert list(line.x) == list(line.y)
     assert list(dots.x) == list(dots.y)
@@ -68,21 +68,21 @@ def test_predictions_lie_on_the_line_where_they_are_right():
 
 
 def test_the_largest_effect_is_on_top_whatever_its_sign():
-    figure = searchcharts.effects(DOMAINS, np.array([0.1, -0.5, 0.0, 0.2]), np.full(4, 0.01))
+    figure = charts.effects(DOMAINS, np.array([0.1, -0.5, 0.0, 0.2]), np.full(4, 0.01))
     assert list(figure.layout.yaxis.ticktext)[-1] == "sport"
     assert "<b>" not in json.dumps(figure.to_plotly_json(), default=str)
 
 
 def test_each_step_has_a_bar_that_adds_up_to_one():
     table = np.array([[0.4, 0.2, 0.3, 0.1], [0.1, 0.6, 0.1, 0.2]])
-    figure = searchcharts.weights_by_step(DOMAINS, ["natural", "iteration <i>1</i>"], table)
+    figure = charts.weights_by_step(DOMAINS, ["natural", "iteration <i>1</i>"], table)
     assert np.allclose(sum(np.array(trace.y) for trace in figure.data if trace.type == "bar"), 1)
     assert "<i>" not in json.dumps(figure.to_plotly_json(), default=str)
 
 
 def test_the_selected_curve_is_drawn_last_and_thick():
     lines = [(trial, np.arange(3), np.ones(3)) for trial in range(5)]
-    figure = searchcharts.curves(lines, np.array([1.0, 2.0, np.nan, 4.0, 5.0]), selected=1)
+    figure = charts.curves(lines, np.array([1.0, 2.0, np.nan, 4.0, 5.0]), selected=1)
     drawn = [trace for trace in figure.data if trace.mode == "lines"]
     assert drawn[-1].name == "trial 1"
     assert drawn[-1].line.width > drawn[0].line.width

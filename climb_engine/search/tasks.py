@@ -57,9 +57,9 @@ class _Parts(NamedTuple):
 
 
 def load_items(task: str, file: str | None = None) -> tuple[Item, ...]:
-    """The validation items of a known task (``TASKS``; of LAMBADA the test items), or those of the user's own JSONL ``file``.
+    """The validation items of a known task (``TASKS``; LAMBADA's test items), or those of the user's own ``file``.
 
-    A line of the file is ``{"context", "choices", "gold"}``; ``{"contexts", "continuation", "gold"}`` for partial
+    A line of this JSONL is ``{"context", "choices", "gold"}``; ``{"contexts", "continuation", "gold"}`` for partial
     scoring; or ``{"context", "continuation"}`` for a last word, as in LAMBADA, whose accuracy is that of greedy
     decoding. A space is put between context and continuation unless either brings white space. Raises ClimbError for an
     unknown task and for a line that is none of these.

@@ -1,0 +1,1 @@
+"""The map of all documents and the cluster that is looked at."""

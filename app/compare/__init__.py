@@ -1,0 +1,1 @@
+"""Mixtures side by side."""

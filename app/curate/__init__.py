@@ -1,0 +1,1 @@
+"""Decisions on clusters: drafted, foretold, written, taken back."""

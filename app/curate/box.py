@@ -1,0 +1,184 @@
+"""The top of the page to curate: how many of what, what was written and is still to be made, and the draft."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from app import session
+from app.curate import state
+from app.curate.state import Considered
+from app.curation import changes
+from app.overview.happenings import subject
+from app.overview.panels import rerun_reasons
+from app.words import count, plain, plural
+from climb_engine.config import Override
+from climb_engine.curation import Preview
+from climb_engine.jobs import start
+
+_SHOWN = 6  # changes named one by one
+
+
+def head(found: Considered) -> None:
+    """Clusters → kept → pruned → domains → overrides, near-duplicates; each with what the draft would change."""
+    now, then = found.view.decided, found.decided
+    kept, left = int((now.labels >= 0).sum()), int((then.labels >= 0).sum())
+    copies = found.clusters.duplicates
+    overrides = len(found.run.config.domains.overrides)
+    drafted = len(found.config.domains.overrides)
+    with st.grid(6, min_column_width=160, gap="xsmall", key="curate.head"):
+        _metric("Clusters", len(now.labels), len(then.labels))
+        _metric("Kept", kept, left, "They are merged into the domains.")
+        _metric("Pruned", len(now.labels) - kept, len(then.labels) - left, "They are in no domain; nothing is deleted.")
+        _metric("Domains", len(now.names), len(then.names))
+        _metric("Overrides", overrides, drafted, "Decisions by hand; they win over the automatic ones.")
+        where = "Documents that are near-duplicates of an earlier one."
+        off = "Nobody looks for near-duplicates: duplicates.method is 'none'."
+        value = "-" if copies is None else count(int(copies.sum()))
+        st.metric("Near-duplicates", value, border=True, height="stretch", help=off if copies is None else where)
+
+
+def written(found: Considered, living: bool) -> None:
+    """What was decided and is not made yet: its undo, what it changes, and the job that makes it so."""
+    run, plan = found.run, found.run.plan()
+    again, overrides = rerun_reasons(plan), run.config.domains.overrides
+    can = state.can_take_back(run)
+    if not can and not again:
+        return
+    with st.container(border=True, key="pending", gap="xsmall"):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(plain(_headline(overrides, bool(again))))
+            about = "Takes back what was applied last, all of it at once."
+            if can and st.button("Undo", key="undo", icon=":material/undo:", shortcut="Mod+Z", help=about):
+                with session.explained():
+                    state.take_back(run)
+                    st.rerun()
+            waits = any(stage.state != "done" and not stage.optional for stage in plan)
+            about = "Makes the domains and what follows from them. The pages show the decisions already."
+            if waits and st.button("Run again", key="again", type="primary", disabled=living, help=about):
+                with session.explained():
+                    start(run.workspace, ("run",))
+                    st.rerun()
+        if changed := changes(found.view):
+            more = f"; and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
+            st.caption("Changes since the domains were made: " + plain("; ".join(changed[:_SHOWN]) + more))
+        if again:
+            st.caption("Would run again: " + plain("; ".join(again).removeprefix("and what follows: ")))
+
+
+def drafted(found: Considered) -> None:
+    """What is not applied yet, what it would change, and the button that applies it."""
+    draft = found.draft
+    if draft.empty:
+        return
+    with st.container(border=True, key="draft", gap="xsmall"):
+        if found.fault:
+            session.show_error(found.fault, title="This cannot be applied")
+            _buttons(found, None)
+            return
+        seen = state.preview(found)
+        lines = draft.told(found.run.config)
+        more = f"; and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
+        st.markdown("**Not applied yet:** " + plain("; ".join(lines[:_SHOWN]) + more))
+        _consequences(found, seen)
+        _buttons(found, seen)
+
+
+def _buttons(found: Considered, seen: Preview | None) -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        why = ""
+        if len(found.config.domains.overrides) > len(found.run.config.domains.overrides):
+            why = st.text_input(
+                "Why", key="curate.why", placeholder="why (for the record)", label_visibility="collapsed", width=280
+            )
+        if seen and seen.changes:
+            words = f"The {plural(len(seen.changes), 'cluster')}"
+            with st.popover(words, key="curate.changes", width="content"), st.container(width=760):
+                _changes(found, seen)
+        if st.button(
+            "Apply", key="curate.apply", type="primary", icon=":material/check:", disabled=bool(found.fault),
+            help="Writes it into the run's config. Nothing is made until the run goes on.",
+        ):  # fmt: skip
+            with session.explained():
+                state.apply(found, why or "")
+                st.rerun()
+        if st.button("Discard", key="curate.discard", icon=":material/close:"):
+            state.discard(found.run)
+            st.rerun()
+
+
+def _consequences(found: Considered, seen: Preview) -> None:
+    if not seen.changes and not seen.again and seen.domains_before == seen.domains_after:
+        st.caption("Changes nothing but the record: no stage would run again.")
+        return
+    total = int(found.clusters.sizes.sum())
+    kept = f"{seen.documents_before:,} → {seen.documents_after:,} documents kept"
+    if seen.documents_before != seen.documents_after:
+        moved = (seen.documents_after - seen.documents_before) / max(total, 1)
+        kept += f" ({moved:+.2%} of the corpus)"
+    size = max(seen.characters_before, 1)
+    moved = (seen.characters_after - seen.characters_before) / size
+    kept += f", {count(seen.characters_before)} → {count(seen.characters_after)} characters"
+    kept += f" ({moved:+.2%}{_tokens(found, moved)})" if moved else ""
+    facts = [f"{plural(len(seen.changes), 'cluster')} would fare differently", kept, _domains(seen)]
+    st.caption(plain("; ".join(facts) + "."))
+    again = ", ".join(stage.stage for stage in seen.again)
+    trials = f" {plural(seen.lost_trials, 'measured trial')} would no longer apply (they stay on record)."
+    st.caption(
+        plain(
+            (f"Would run again: {again}." if again else "No stage would run again.") + trials * bool(seen.lost_trials)
+        )
+    )
+
+
+def _tokens(found: Considered, moved: float) -> str:
+    """About how many tokens that is, when they were counted before."""
+    made = found.run.workspace.latest("tokens")
+    return f", about {count(abs(moved) * sum(made.facts['train']))} tokens" if made else ""
+
+
+def _changes(found: Considered, seen: Preview) -> None:
+    words = found.clusters.keywords
+    table = {
+        "cluster": [f"c{one.cluster}" for one in seen.changes],
+        "documents": [one.documents for one in seen.changes],
+        "before": [one.before for one in seen.changes],
+        "after": [one.after for one in seen.changes],
+        "keywords": [", ".join(words[one.cluster][:6]) if one.cluster < len(words) else "" for one in seen.changes],
+    }
+    st.dataframe(
+        table, hide_index=True, alt="Clusters that would fare differently", key="curate.changed",
+        height="content" if len(seen.changes) < 9 else 320,
+        column_config={
+            "cluster": st.column_config.TextColumn("Cluster", width=60),
+            "documents": st.column_config.NumberColumn("Documents", format="localized", width=90),
+            "before": "Before", "after": "After", "keywords": st.column_config.TextColumn("Keywords", width="large"),
+        },
+    )  # fmt: skip
+
+
+def _domains(seen: Preview) -> str:
+    gone = [name for name in seen.domains_before if name not in seen.domains_after]
+    new = [name for name in seen.domains_after if name not in seen.domains_before]
+    if not gone and not new:
+        return f"the {plural(len(seen.domains_after), 'domain')} stay"
+    said = [f"{what}: {_some(names)}" for what, names in (("gone", gone), ("new", new)) if names]
+    return f"{len(seen.domains_before)} → {plural(len(seen.domains_after), 'domain')} ({'; '.join(said)})"
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+
+
+def _headline(overrides: Sequence[Override], again: bool) -> str:
+    if not overrides:
+        return "The run is not up to date." if again else "The settings were changed here."
+    last = overrides[-1]
+    why = f" because: {last.why}" if last.why else ""
+    return f"{plural(len(overrides), 'override')}. The last: {subject(last)}{why}"
+
+
+def _metric(name: str, now: int, then: int, about: str | None = None) -> None:
+    change = then - now if then != now else None
+    st.metric(name, f"{now:,}", change, delta_color="off", border=True, height="stretch", help=about)

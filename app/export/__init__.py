@@ -1,0 +1,1 @@
+"""The mixture for training, and data sets drawn by it."""

@@ -1,0 +1,289 @@
+"""The charts of the search page, each through the one filter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from app import charts
+from app.search import charts as searchcharts
+from app.search.charts import FAILED, MOST, Points, symbol_of
+from app.search.filtering import looked_at
+from app.search.head import trust_of
+from app.search.livecurves import training
+from app.search.positions import METHODS, landscape
+from app.search.view import REUSED, Fitted, Flags, View, predictions
+from app.sidebar import EVERY
+from app.steps import SEARCHED
+from app.words import plain, plural
+from climb_engine.jobs import Job
+from climb_engine.types import FloatArray, Trial
+from climb_engine.workspace import digest_of
+
+_PAN = {
+    "displayModeBar": True,
+    "displaylogo": False,
+    "scrollZoom": True,
+    "modeBarButtonsToRemove": ["autoScale2d", "toImage", "select2d", "lasso2d"],
+}
+_STILL = {"displayModeBar": False}
+
+
+def the_map(view: View, fit: Fitted | None, passed: Flags) -> None:
+    """Mixtures of every iteration, and the trial that is looked at."""
+    method = st.segmented_control(
+        "Map by", list(METHODS), default="t-SNE", key="layout", required=True, bind="query-params",
+        label_visibility="collapsed", help="; ".join(f"{name}: {words}" for name, words in METHODS.items()),
+    )  # fmt: skip
+    dark, ringed = st.context.theme.type == "dark", looked_at(view)
+    known = fit.told if fit else ""
+    key = digest_of([view.key, known, method, dark, ringed, np.packbits(passed).tolist()])
+    figure = drawn(key, lambda: _map_figure(view, fit, passed, method or "t-SNE", ringed, dark))
+    st.plotly_chart(
+        figure, key="landscape", on_select="rerun", selection_mode="points", config=_PAN,
+        alt=f"Map of {plural(int(passed.sum()), 'trial')} by their mixtures, coloured by score",
+    )  # fmt: skip
+    hollow = "hollow: open, its colour predicted" if fit else "hollow: open"
+    st.caption(
+        f"Symbol: iteration. Filled: measured; {hollow}. Faint: candidates"
+        + (" by predicted score." if fit else ".")
+        + " Click a point for its trial.",
+        help=f"Alike mixtures are near each other, in Hellinger distance. {METHODS[method or 't-SNE']} The axes mean "
+        "nothing. When an iteration comes, the map grows and the former points stay about where they were.",
+    )
+
+
+def best_so_far(view: View, passed: Flags) -> None:
+    """Scores in the order of the trials."""
+    st.subheader(
+        "Best so far",
+        help="Points: measured trials in order. Line: the best so far. Dashed: the natural mixture's mean, with a band "
+        "of one standard deviation of a single run. A lead inside the band is no lead.",
+    )
+    rows = [i for i in view.teaching if passed[i] and view.trials[i].origin in SEARCHED]
+    if not rows:
+        st.caption("No searched trial is measured among these.")
+        return
+    figure = drawn(
+        _key("best", view, passed),
+        lambda: charts.best_so_far(
+            view.scores[rows], [view.trials[i].iteration for i in rows], [view.trials[i].id for i in rows],
+            view.natural, view.outcome.noise_sd,
+        ),
+    )  # fmt: skip
+    best = float(view.scores[rows].max())
+    st.plotly_chart(figure, key="best", config=_STILL, alt=f"Best score so far, {best:.4f}, against natural")
+
+
+def foretold(view: View, fit: Fitted | None, passed: Flags) -> None:
+    """Held-out predictions against what was measured."""
+    st.subheader(
+        "Predicted against measured",
+        help="Each trial was predicted by a predictor that had not seen it. On the dashed line prediction and "
+        "measurement agree; bars are 80 % intervals, so four of five should cross the line. Only the order matters "
+        "for choosing: that is the rank correlation. Click a point for its trial.",
+    )
+    mean, sd = predictions(view, fit)
+    rows = np.flatnonzero(passed & np.isfinite(mean) & np.isfinite(view.scores))
+    if not len(rows):
+        st.caption("Nothing is held out yet: it takes six different measured mixtures and a fitted predictor.")
+        return
+    trials, iterations = ([getattr(view.trials[i], name) for i in rows] for name in ("id", "iteration"))
+    figure = drawn(
+        _key("foretold", view, passed, fit),
+        lambda: searchcharts.against_measured(
+            mean[rows], sd[rows], view.scores[rows], np.array(trials), np.array(iterations)
+        ),
+    )
+    trust = trust_of(view, fit)
+    said = f"rank correlation {trust.spearman:.2f}, {trust.coverage:.0%} inside the 80 % interval" if trust else ""
+    st.plotly_chart(
+        figure, key="foretold", on_select="rerun", selection_mode="points", config=_STILL,
+        alt=f"Held-out predictions against measured scores: {said}",
+    )  # fmt: skip
+    name = f"{fit.name}: " if fit else ""
+    st.caption(plain(f"{name}{said}. Lighter points are of later iterations.") if said else "")
+
+
+def domain_effects(view: View, fit: Fitted | None) -> None:
+    """What each domain does for the predicted score."""
+    st.subheader(
+        "What each domain does",
+        help="Change of the predicted score when the natural mixture takes twice as much of a domain and less of all "
+        "others, limits left aside. Right: more of it helps. Lines: one standard deviation of the predictor's belief; "
+        "where it crosses 0 the direction is not known.",
+    )
+    if fit is None:
+        st.caption("A fitted predictor would tell.")
+        return
+    figure = drawn(
+        _key("effects", view, None, fit), lambda: searchcharts.effects(view.domains, fit.effects, fit.effect_sds)
+    )
+    best = view.domains[int(np.argmax(fit.effects))]
+    st.plotly_chart(
+        figure, key="effects", config=_STILL, alt=f"Effect of doubling each domain; {best} raises the score most"
+    )
+
+
+def weights_move(view: View, passed: Flags) -> None:
+    """Mean mixtures of the iterations, from natural to the choice."""
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.subheader(
+            "How the weights move", width="content",
+            help="The natural mixture, the mean mixture of each iteration's trials, and what was found. Thin lines "
+            "join the same domain from step to step. A search that has settled changes little at the end.",
+        )  # fmt: skip
+        of = st.segmented_control(
+            "Mean of", ["all", "best quarter"], default="all", key="mean", required=True, bind="query-params",
+            label_visibility="collapsed", help="Of each iteration's trials: all, or the best measured quarter.",
+        )  # fmt: skip
+    steps, table = mean_weights(view, passed, of == "best quarter")
+    key = _key(f"moves {of}", view, passed)
+    figure = drawn(key, lambda: searchcharts.weights_by_step(view.domains, steps, table))
+    moved = view.domains[int(np.argmax(table[-1] - table[0]))]
+    st.plotly_chart(figure, key="moves", config=_STILL, alt=f"Weights of the domains by iteration; {moved} gains most")
+
+
+def mean_weights(view: View, passed: Flags, best: bool) -> tuple[list[str], FloatArray]:
+    """Names of the steps, and the mixture (steps, m) of each: natural, the iterations' means, what was found."""
+    steps, rows = ["natural"], [view.search.space.natural]
+    for iteration in range(1, view.search.iteration + 1):
+        mine = [i for i, one in enumerate(view.trials) if one.iteration == iteration and one.origin == "sampled"]
+        mine = [i for i in mine if passed[i]]
+        if best:
+            mine = sorted((i for i in mine if np.isfinite(view.scores[i])), key=lambda i: -view.scores[i])
+            mine = mine[: -(-len(mine) // 4)]
+        if mine:
+            steps.append(f"iteration {iteration}")
+            rows.append(view.weights[mine].mean(axis=0))
+    found = view.outcome.chosen.mixture if view.outcome.chosen else view.leader.mixture if view.leader else None
+    if found:
+        steps.append("chosen" if view.outcome.chosen else "best so far")
+        rows.append(found.weights)
+    return steps, np.array(rows)
+
+
+def stored_curves(view: View, passed: Flags, selected: int | None) -> None:
+    """Training losses of the measured trials."""
+    st.subheader(
+        "Loss curves",
+        help="Training loss of each proxy on its own mixture, coloured by score: an easy mixture has a low loss "
+        "whether or not it is a good one, so compare shapes, not heights. A curve that leaps up has diverged.",
+    )
+    rows = [i for i in view.teaching if passed[i] and (result := view.trials[i].result) and result.curve]
+    if not rows:
+        st.caption("None of these trials has a curve.")
+        return
+    rows.sort(key=lambda i: (view.trials[i].id != selected, -view.scores[i]))
+    shown = rows[:MOST]
+    figure = drawn(
+        _key(f"curves {selected}", view, passed),
+        lambda: searchcharts.curves([_curve(view.trials[i]) for i in shown], view.scores[shown], selected),
+    )
+    st.plotly_chart(figure, key="curves", config=_STILL, alt=f"Training loss of {plural(len(shown), 'trial')}")
+    if len(rows) > MOST:
+        st.caption(f"The best {MOST} of {len(rows):,}.")
+
+
+def live(job: Job | None) -> None:
+    """The proxies in training, for as long as a job lives."""
+    if job is not None and job.alive:
+        st.fragment(_live, run_every=EVERY)(job.folder)
+
+
+def drawn(key: str, build: Callable[[], Any]) -> Any:
+    """A figure, built once for its key."""
+    return _drawn(key, build)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _drawn(key: str, _build: Callable[[], Any]) -> Any:  # noqa: ARG001
+    return _build()
+
+
+def _live(folder: Path) -> None:
+    now = training(folder)
+    if now is None:
+        return
+    with st.container(border=True, key="live"):
+        mean = float(np.nanmean(now.losses[-1])) if np.isfinite(now.losses[-1]).any() else float("nan")
+        st.markdown(
+            f"**In training: {plural(len(now.trials), 'proxy model')}**, step {now.steps[-1]:,} of {now.total:,}"
+        )
+        lines = [(trial, now.steps, now.losses[:, i]) for i, trial in enumerate(now.trials)]
+        figure = searchcharts.curves(lines, np.full(len(lines), np.nan))
+        figure.update_layout(height=240)
+        figure.update_xaxes(range=[0, max(now.total, 1)])
+        st.plotly_chart(figure, key="live.curves", config=_STILL, alt=f"Losses in training, mean {mean:.3f} nats")
+
+
+def _map_figure(view: View, fit: Fitted | None, passed: Flags, method: str, ringed: int | None, dark: bool) -> Any:
+    place = landscape(view, method)
+    rings = []
+    if place.chosen is not None:
+        rings.append(("chosen", (float(place.chosen[0]), float(place.chosen[1]))))
+    elif view.leader and (at := view.place(view.leader.id)) is not None:
+        rings.append(("best so far", (float(place.trials[at, 0]), float(place.trials[at, 1]))))
+    if ringed is not None and (at := view.place(ringed)) is not None:
+        rings.append((f"trial {ringed}", (float(place.trials[at, 0]), float(place.trials[at, 1]))))
+    natural = (float(place.natural[0]), float(place.natural[1]))
+    groups = _groups(view, fit, passed, place.trials)
+    scores = fit.background if fit else None
+    return searchcharts.landscape(groups, place.background, scores, natural, rings, dark=dark)
+
+
+def _groups(view: View, fit: Fitted | None, passed: Flags, positions: FloatArray) -> list[Points]:
+    """Trials that look alike, in the order of their iterations; the natural mixture has a star of its own."""
+    shown: dict[tuple[str, str, bool], list[int]] = {}
+    for i, trial in enumerate(view.trials):
+        if passed[i] and trial.origin != "natural":
+            filled = trial.result is not None and trial.origin != REUSED
+            symbol = FAILED if trial.error else symbol_of(trial.iteration, trial.origin)
+            shown.setdefault((_called(trial), symbol, filled), []).append(i)
+    mean, _ = predictions(view, fit)
+    scores = np.where(np.isfinite(view.scores), view.scores, mean)
+    return [
+        Points(
+            name, symbol, filled, positions[rows], scores[rows], np.array([view.trials[i].id for i in rows]),
+            [_hover(view, i, mean[i]) for i in rows],
+        )
+        for (name, symbol, filled), rows in shown.items()
+    ]  # fmt: skip
+
+
+def _called(trial: Trial) -> str:
+    if trial.error:
+        return "failed"
+    group = {"suggested": "your own", "confirm": "confirming", REUSED: "taken over"}.get(
+        trial.origin, f"iteration {trial.iteration}"
+    )
+    return f"{group}, open" if trial.open else group
+
+
+def _hover(view: View, row: int, predicted: float) -> str:
+    trial, score = view.trials[row], view.scores[row]
+    lines = [f"trial {trial.id}, iteration {trial.iteration}, {trial.origin}"]
+    if np.isfinite(score):
+        against = f" ({score - view.natural:+.4f} to natural)" if np.isfinite(view.natural) else ""
+        lines.append(f"score {score:.4f}{against}")
+    elif trial.error:
+        lines.append("failed")
+    else:
+        lines.append(f"open, predicted {predicted:.4f}" if np.isfinite(predicted) else "open")
+    heaviest = np.argsort(-view.weights[row], kind="stable")[:3]
+    lines += [f"{charts.label(view.domains[i], 24)} {view.weights[row, i]:.0%}" for i in heaviest]
+    return "<br>".join(lines)
+
+
+def _curve(trial: Trial) -> tuple[int, Any, FloatArray]:
+    curve = np.array(trial.result.curve if trial.result else (), dtype=np.float64).reshape(-1, 2)
+    return trial.id, curve[:, 0].astype(np.int64), curve[:, 1]
+
+
+def _key(chart: str, view: View, passed: Flags | None, fit: Fitted | None = None) -> str:
+    seen = [] if passed is None else np.packbits(passed).tolist()
+    return digest_of([chart, view.key, seen, fit.told if fit else ""])
