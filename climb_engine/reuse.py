@@ -73,6 +73,7 @@ def _carried(
             trial.seed,
             translated(trial.result, before, now, overlap.unchanged),
             float(distance),
+            natural=trial.origin == "natural",
         )
         for trial, row, distance in zip(trials, carried, distances, strict=True)
         if trial.result

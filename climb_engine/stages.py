@@ -69,7 +69,6 @@ class Work:
             done += size
             self.progress(done, sum(sizes))
 
-
     def each_part(self, suffix: str, make: Callable[[Work, int], None]) -> None:
         """Make the parts still to do, on as many machines as the runner has.
 

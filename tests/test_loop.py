@@ -377,8 +377,35 @@ def elsewhere(n, source="other"):
     for i, row in enumerate(weights):
         mixture, seed = Mixture(DOMAINS, row), int(i == n - 1)
         result = measure(Trial(i, 1, "sampled", mixture, seed))
-        found.append(Reusable(source, 2 * i, mixture, seed, result, 0.01))
+        found.append(Reusable(source, 2 * i, mixture, seed, result, 0.01, natural=i >= n - 2))
     return found
+
+
+def from_another_trunk(reusable, shift):
+    metrics = {"loss/bpb": reusable.result.metrics["loss/bpb"] + shift}
+    return replace(reusable, result=replace(reusable.result, metrics=metrics))
+
+
+@pytest.mark.parametrize("shift", [-0.3, 0.3])
+def test_what_another_trunk_does_to_all_scores_is_taken_off_by_the_natural_runs(shift):
+    found = search([], config(iterations=(6, 6)))
+    found.reuse([from_another_trunk(one, shift) for one in elsewhere(12)])
+    best = found.trials[9]
+    assert found.score(best) == pytest.approx(-1 - shift, abs=0.02)  # nothing to compare it with yet
+    drive(found, 1)
+    assert found.score(best) == pytest.approx(-1, abs=0.02)
+    weights, scores = found.measured()
+    assert scores == pytest.approx(-1 - np.square(weights - BEST).sum(axis=1), abs=0.02)
+    assert found.trials[9].result == best.result  # as it was measured
+    gap = np.square(drive(found).choice.mixture.weights - BEST).sum()
+    assert gap < np.square(found.space.natural - BEST).sum() / 4
+
+
+def test_without_natural_runs_on_both_sides_reused_results_stay_as_they_are():
+    found = search([], config(iterations=(6,), reference_runs=0, confirm=0))
+    found.reuse([from_another_trunk(one, 0.3) for one in elsewhere(12)])
+    drive(found)
+    assert found.score(found.trials[9]) == pytest.approx(-1.3, abs=0.02)
 
 
 def test_reused_trials_teach_and_count_as_tried_but_are_no_measurements_of_the_search():

@@ -29,9 +29,9 @@ from climb_engine.search.methods import (
 from climb_engine.search.objective import Objective, noise, signal_to_noise
 from climb_engine.search.outcome import Choice, Outcome, StopHint, Trust, paired_gain
 from climb_engine.search.predictor import Validation
-from climb_engine.search.record import REUSED, choice_from, choice_json, fold, result_json, reused_json
+from climb_engine.search.record import choice_from, choice_json, fold, result_json, reused_json
 from climb_engine.search.regression import FEWEST
-from climb_engine.search.reuse import Reusable, check, lacking
+from climb_engine.search.reuse import REUSED, Reusable, TakenOver, check
 from climb_engine.search.space import MixtureSpace
 from climb_engine.types import ClimbError, FloatArray, Mixture, Result, Trial
 
@@ -67,7 +67,8 @@ class Search:
         self._log = log
         self._trials: dict[int, Trial] = {}
         self._choices: list[Choice] = []
-        self._reused: set[tuple[str, int]] = set()
+        self._taken_over = TakenOver()
+        self._comparable: Mapping[int, Result] | None = None
         self._evidence: Evidence | None = None
         self._started = False
         for event in log:
@@ -113,14 +114,13 @@ class Search:
 
     def score(self, trial: Trial) -> float:
         """A trial's score, higher is better; nan while it has none, and for a reused one without its metrics."""
-        if trial.result is None or not self._scorable(trial.result, trial.origin):
-            return math.nan
-        return self.objective.score(trial.result.metrics)
+        result = self._results().get(trial.id)
+        return self.objective.score(result.metrics) if result else math.nan
 
     def measured(self) -> tuple[FloatArray, FloatArray]:
         """Weights (n, m) and scores (n,) of everything measured, here and elsewhere."""
-        done = self._teaching()
-        return self._weights(done), np.array([self.score(trial) for trial in done])
+        done = self._results()
+        return self._weights(self._trials[key] for key in done), self.objective.scores(list(done.values()))
 
     def evidence(self) -> Evidence:
         """What is known, as the methods see it: with the predictor fitted to it.
@@ -128,14 +128,14 @@ class Search:
         Raises ClimbError when too few trials are measured.
         """
         if self._evidence is None:
-            done = self._teaching()
+            done = self._results()
             if len(done) < FEWEST:
                 failed = [trial.error for trial in self.trials if trial.error]
                 why = f"; the first failure says: {failed[0]}" if failed else ""
                 raise ClimbError(f"a predictor needs at least {FEWEST} measured trials, there are {len(done)}{why}")
-            metrics, coefficients = self.objective.terms([trial.result for trial in done if trial.result])
-            tried = self._weights(self.trials)
-            self._evidence = Evidence(self.space, self.config, self._weights(done), metrics, coefficients, tried)
+            metrics, coefficients = self.objective.terms(list(done.values()))
+            weights, tried = self._weights(self._trials[key] for key in done), self._weights(self.trials)
+            self._evidence = Evidence(self.space, self.config, weights, metrics, coefficients, tried)
         return self._evidence
 
     def validation(self) -> Validation | None:
@@ -200,7 +200,7 @@ class Search:
 
     def has_reused(self, trial: Reusable) -> bool:
         """Whether this trial of another search was taken over already."""
-        return (trial.source, trial.trial) in self._reused
+        return self._taken_over.has(trial)
 
     def propose(self, n: int) -> tuple[Choice, ...]:
         """The best untried mixtures by prediction, best first, a little apart from each other."""
@@ -343,21 +343,20 @@ class Search:
 
     def _fold(self, event: Mapping[str, Any]) -> None:
         kind = event.get("event")
-        self._started, self._evidence = True, None
+        self._started, self._evidence, self._comparable = True, None, None
         if kind == "started" and tuple(event["domains"]) != self.space.domains:
             raise ClimbError("this log belongs to a search over other domains; start a new one")
         fold(self._trials, event, self.space.domains)
         if kind == "reused":
-            self._reused |= {(event["from"], entry["trial"]) for entry in event["trials"]}
+            self._taken_over.fold(event)
         elif kind == "chosen":
             self._choices.append(choice_from(event, self.space.domains))
 
-    def _teaching(self) -> list[Trial]:
-        return [trial for trial in self.trials if trial.result and self._scorable(trial.result, trial.origin)]
-
-    def _scorable(self, result: Result, origin: str) -> bool:
-        """Whether a result has what the score needs; what is measured here has."""
-        return origin != REUSED or not lacking(result, self.objective, self.space.domains)
+    def _results(self) -> Mapping[int, Result]:
+        """What a score can be computed of, by id: reused results as if they had been measured here."""
+        if self._comparable is None:
+            self._comparable = self._taken_over.results(self.trials, self.objective, self.space.domains)
+        return self._comparable
 
     def _mixture(self, weights: FloatArray) -> Mixture:
         return Mixture(self.space.domains, weights)

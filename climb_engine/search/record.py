@@ -10,11 +10,8 @@ from typing import Any
 import numpy as np
 
 from climb_engine.search.outcome import Choice, Trust
-from climb_engine.search.reuse import Reusable
+from climb_engine.search.reuse import REUSED, Reusable
 from climb_engine.types import Mixture, Result, Trial, finite
-
-REUSED = "reused"
-"""Origin of a trial that another search measured."""
 
 
 def fold(trials: dict[int, Trial], event: Mapping[str, Any], domains: tuple[str, ...]) -> None:
@@ -45,6 +42,7 @@ def reused_json(first: int, trials: Sequence[Reusable]) -> list[dict[str, Any]]:
         {
             **{"id": first + i, "iteration": 0, "origin": REUSED, "seed": one.seed},
             **{"weights": one.mixture.weights.tolist(), "trial": one.trial, "distance": one.distance},
+            "natural": one.natural,
             **result_json(one.result),
         }
         for i, one in enumerate(trials)

@@ -17,15 +17,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from climb_engine.search.objective import HELDOUT, Objective
 from climb_engine.search.space import MixtureSpace
-from climb_engine.types import ClimbError, FloatArray, Ids, Mixture, Result
+from climb_engine.types import ClimbError, FloatArray, Ids, Mixture, Result, Trial
 
 ALL = f"{HELDOUT}all"
+REUSED = "reused"
+"""Origin of a trial that another search measured."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Reusable:
     seed: int
     result: Result  # with the metrics that mean the same here
     distance: float  # total variation between what was trained and what the mixture stands for, 0 to 1
+    natural: bool = False  # whether it was a run of the natural mixture there
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +115,56 @@ def translated(result: Result, old: Sequence[str], new: Sequence[str], unchanged
         if f"{HELDOUT}{old[there]}" in result.metrics:
             metrics[f"{HELDOUT}{new[here]}"] = result.metrics[f"{HELDOUT}{old[there]}"]
     return replace(result, metrics=metrics, repeats={})
+
+
+class TakenOver:
+    """Where the reused trials of a search come from, as its log says, and what their results would be here."""
+
+    def __init__(self) -> None:
+        self._source: dict[int, str] = {}  # by id here
+        self._natural: set[int] = set()
+        self._known: set[tuple[str, int]] = set()  # source and id there
+
+    def fold(self, event: Mapping[str, Any]) -> None:
+        """Note a "reused" event."""
+        self._source |= {entry["id"]: event["from"] for entry in event["trials"]}
+        self._natural |= {entry["id"] for entry in event["trials"] if entry["natural"]}
+        self._known |= {(event["from"], entry["trial"]) for entry in event["trials"]}
+
+    def has(self, one: Reusable) -> bool:
+        """Whether a trial was taken over already."""
+        return (one.source, one.trial) in self._known
+
+    def results(self, trials: Sequence[Trial], objective: Objective, domains: Sequence[str]) -> dict[int, Result]:
+        """The results that have what a score needs, by id: those that were measured here, and reused ones moved.
+
+        Proxies of another search start from another trunk, which moves the results of all mixtures by about the same:
+        by as much as the means of the natural runs here and there differ, where both were measured.
+        """
+        done = {trial.id: trial.result for trial in trials if trial.result}
+        fit = {key: one for key, one in done.items() if key not in self._source or not lacking(one, objective, domains)}
+        here = [done[trial.id] for trial in trials if trial.origin == "natural" and trial.id in done]
+        for source in set(self._source.values()):
+            mine = [key for key in fit if self._source.get(key) == source]
+            shift = _shift([fit[key] for key in mine if key in self._natural], here)
+            fit |= {key: _moved(fit[key], shift) for key in mine}
+        return fit
+
+
+def _shift(there: Sequence[Result], here: Sequence[Result]) -> dict[str, float]:
+    """How much higher each metric is on average here than there; {} unless both were measured."""
+    if not there or not here:
+        return {}
+    shared = set.intersection(*(set(result.metrics) for result in (*there, *here)))
+    return {name: _mean(here, name) - _mean(there, name) for name in shared}
+
+
+def _mean(results: Sequence[Result], metric: str) -> float:
+    return float(np.mean([result.metrics[metric] for result in results]))
+
+
+def _moved(result: Result, shift: Mapping[str, float]) -> Result:
+    return replace(result, metrics={name: value + shift.get(name, 0.0) for name, value in result.metrics.items()})
 
 
 def check(one: Reusable, space: MixtureSpace, objective: Objective) -> None:
