@@ -11,18 +11,18 @@ import importlib.metadata
 import json
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from climb_engine import splits, stages
+from climb_engine import splits, stages, waiting
 from climb_engine.clusters import labelling
 from climb_engine.config import RunConfig, knobs
 from climb_engine.curate.overrides import Names, canonical
 from climb_engine.types import ClimbError, Event, Mixture, Report, Trial, silent
-from climb_engine.workspace import Artifact, Workspace, digest_of, slug
+from climb_engine.workspace import Artifact, BusyError, Workspace, digest_of, slug
 
 if TYPE_CHECKING:
     from climb_engine.export.dataset import ClusteredOptions, MixedOptions
@@ -265,14 +265,26 @@ class Run:
         self.run(report=report)
         with self.workspace.log(self.search_digest).writing():
             search = self.open_search()
-            if search.ask(1, iterations):
+            if trials := self._asked(search, iterations, report):
                 trainer = Trainer.prepare(
                     self.config, self.needed("tokens"), self.needed("trunk"), self.domains, report
                 )
-                for trial, outcome in _outcomes(search, iterations, trainer, runner or self._runner):
-                    told = search.tell(trial.id, outcome)
-                    report(_told(search, told))
+                runner = runner or self._runner
+                while trials:
+                    for trial, outcome in runner.run(trainer, trials, trainer.stack):
+                        report(_told(search, search.tell(trial.id, outcome)))
+                    trials = self._asked(search, iterations, report)
         return search
+
+    def _asked(self, search: Search, iterations: int | None, report: Report) -> tuple[Trial, ...]:
+        """What is to be trained next, with what people have left for the search meanwhile."""
+        for weights in waiting.take(self.workspace.waiting_folder(self.search_digest)):
+            if search.space.contains(weights[None])[0]:
+                search.suggest(Mixture(search.space.domains, weights))
+            else:
+                note = "a mixture that waited is outside the limits by now, and was left out"
+                report(Event("search", 0, None, "trials", {"note": note}))
+        return search.ask(1_000_000, iterations)
 
     @property
     def _runner(self) -> Runner:
@@ -281,10 +293,16 @@ class Run:
         machine = self.config.machine
         return runner_of(machine.runner, machine.device, machine.threads)
 
-    def suggest(self, weights: Mapping[str, float]) -> Trial:
-        """Queue the user's own mixture for the next ``search``."""
-        with self.workspace.log(self.search_digest).writing():
-            return self.open_search().suggest(Mixture.from_dict(weights, self.domains))
+    def suggest(self, weights: Mapping[str, float]) -> Trial | None:
+        """Queue the user's own mixture for the next ``search``; None when one is at work, which takes it by itself."""
+        mixture = Mixture.from_dict(weights, self.domains)
+        try:
+            with self.workspace.log(self.search_digest).writing():
+                return self.open_search().suggest(mixture)
+        except BusyError:
+            checked = self.open_search().checked(mixture)
+            waiting.put(self.workspace.waiting_folder(self.search_digest), checked.weights)
+            return None
 
     def reusable(self, tolerance: float = 0.05) -> tuple[Source, ...]:
         """What earlier searches of this run measured over other domains, and which of it can teach the present one.
@@ -488,12 +506,6 @@ class Run:
 def _ancestors(stage: str, config: RunConfig) -> set[str]:
     """A stage's name and those of all that it needs, near and far."""
     return {stage}.union(*(_ancestors(need, config) for need in _BY_NAME[stage].needs_of(config)))
-
-
-def _outcomes(search: Search, iterations: int | None, trainer: Any, runner: Runner) -> Iterator[tuple[Trial, Any]]:
-    """Train what the search asks for until it asks for nothing more."""
-    while trials := search.ask(1_000_000, iterations):
-        yield from runner.run(trainer, trials, trainer.stack)
 
 
 def _told(search: Search, trial: Trial) -> Event:

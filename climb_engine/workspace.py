@@ -38,6 +38,10 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+class BusyError(ClimbError):
+    """Someone else is at work on it just now."""
+
+
 def slug(name: str) -> str:
     """``name`` itself if it can be the name of a folder of ours, else ClimbError: it must not leave the runs folder."""
     if not _SLUG.fullmatch(name):
@@ -55,7 +59,7 @@ def lock(path: Path, what: str) -> Iterator[None]:
     try:
         held.acquire()
     except Timeout as error:
-        raise ClimbError(f"{what} is already being worked on by another process; wait for it or stop it") from error
+        raise BusyError(f"{what} is already being worked on by another process; wait for it or stop it") from error
     try:
         yield
     finally:
@@ -297,6 +301,10 @@ class Workspace:
     def log(self, digest: str) -> Log:
         """The search's log at an address."""
         return Log(self.folder / "search" / f"{digest}.jsonl")
+
+    def waiting_folder(self, digest: str) -> Path:
+        """Where mixtures wait that are wanted while the search at an address is at work."""
+        return self.folder / "search" / f"{digest}.waiting"
 
     def export_folder(self, name: str) -> Path:
         """Where an export goes."""

@@ -27,11 +27,12 @@ MAY_IMPORT = {
     "splits": {"types", "config", "curate", "stages", "clusters"},
     "export": {"types", "workspace", "search"},
     "external": {"types", "workspace"},
+    "waiting": {"types", "workspace"},
     "reuse": {"types", "workspace", "search"},
     "tables": {"types", "config", "external", "search"},
     "pipeline": {
         *("types", "config", "workspace", "runners", "stages", "training", "external", "export", "curate", "search"),
-        *("reuse", "clusters", "splits"),
+        *("reuse", "clusters", "splits", "waiting"),
     },
     "curation": {"types", "config", "workspace", "curate", "clusters", "pipeline"},
     "browse": {"types", "config", "console", "pipeline", "curation"},

@@ -191,3 +191,26 @@ def test_every_stage_leaves_its_time_and_its_versions(finished_run):
         assert manifest["seconds"] >= 0
         assert manifest["libraries"]["numpy"] == np.__version__
         assert manifest["parts"] == 4
+
+
+def test_a_mixture_suggested_while_the_search_is_at_work_is_taken_by_it(own_run):
+    run = Run(own_run.workspace.folder)
+    for log in (run.workspace.folder / "search").iterdir():
+        log.unlink()
+    wanted = run.space().natural[::-1] if len(run.domains) > 2 else run.space().natural
+    wanted = run.space().project(np.asarray(wanted)[None])[0]
+    left = []
+
+    def meddle(event):
+        if event.stage == "proxies" and not left:
+            other = Run(run.workspace.folder)  # as another process would
+            left.append(other.suggest(dict(zip(run.domains, wanted.tolist(), strict=True))))
+
+    search = run.search(1, meddle)
+    assert left == [None]
+    own = [trial for trial in search.trials if trial.origin == "suggested"]
+    assert [trial.mixture.weights.tolist() for trial in own] == [wanted.tolist()]
+    assert own[0].result is not None
+    assert not list(run.workspace.waiting_folder(run.search_digest).iterdir())
+    with pytest.raises(ClimbError, match="unknown|called"):
+        Run(run.workspace.folder).suggest({"no-such-domain": 1.0})

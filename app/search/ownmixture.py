@@ -138,6 +138,8 @@ def _queue(view: View, weights: FloatArray) -> None:
                 trial = view.run.suggest(dict(zip(view.domains, weights.tolist(), strict=True)))
                 st.session_state["own.said"] = (
                     f"Queued as trial {trial.id}; the next step of the search trains it first."
+                    if trial
+                    else "It waits; the search at work takes it after its present iteration."
                 )
                 st.rerun()
         known = f"This mixture is trial {view.trials[same[0]].id} already. " if len(same) else ""

@@ -96,7 +96,10 @@ def suggest(
 ) -> None:
     """Queue a mixture of your own; the next search trains it first."""
     trial = open_run(name).suggest(read_weights(weights))
-    typer.echo(f"trial {trial.id} is queued; 'climb search {name}' trains it")
+    if trial is None:
+        typer.echo(f"it waits for the search at work on {name}, which takes it after its present iteration")
+    else:
+        typer.echo(f"trial {trial.id} is queued; 'climb search {name}' trains it")
 
 
 def ask(

@@ -174,9 +174,7 @@ class Search:
 
     def suggest(self, mixture: Mixture) -> Trial:
         """Put the user's own mixture into the queue, before everything else that waits."""
-        mixture = Mixture.from_dict(mixture.as_dict(), self.space.domains)
-        if not self.space.contains(mixture.weights[None, :])[0]:
-            raise ClimbError("this mixture is outside the allowed space; see the limits in the config's [search]")
+        mixture = self.checked(mixture)
         entries = self._entries([(mixture.weights, self.iteration, "suggested", 0)])
         self._record({"event": "suggested", "trials": entries})
         return self._trials[entries[0]["id"]]
@@ -201,6 +199,13 @@ class Search:
     def has_reused(self, trial: Reusable) -> bool:
         """Whether this trial of another search was taken over already."""
         return self._taken_over.has(trial)
+
+    def checked(self, mixture: Mixture) -> Mixture:
+        """The mixture over the search's domains in their order. ClimbError when it is not in the allowed space."""
+        mixture = Mixture.from_dict(mixture.as_dict(), self.space.domains)
+        if not self.space.contains(mixture.weights[None, :])[0]:
+            raise ClimbError("this mixture is outside the allowed space; see the limits in the config's [search]")
+        return mixture
 
     def propose(self, n: int) -> tuple[Choice, ...]:
         """The best untried mixtures by prediction, best first, a little apart from each other."""
