@@ -24,6 +24,7 @@ import torch
 from record import save
 
 from climb_engine.config import PROXY_SIZES
+from climb_engine.search.checkpoint import save_hf
 from climb_engine.search.llama import LlamaShape, ProxyStack
 from climb_engine.search.proxy import TrainSettings, compute_dtype, train
 from climb_engine.search.sampling import TokenBank, draw_sequences
@@ -60,7 +61,7 @@ def plain_loop(size: str, steps: int, dtype: str, device: torch.device, batch: i
 
     logging.disable_progress_bar()
     with tempfile.TemporaryDirectory() as folder:
-        ProxyStack.init(LlamaShape(VOCABULARY, **PROXY_SIZES[size]), 1, 0).save_hf(0, Path(folder))
+        save_hf(ProxyStack.init(LlamaShape(VOCABULARY, **PROXY_SIZES[size]), 1, 0), 0, Path(folder))
         model = LlamaForCausalLM.from_pretrained(folder).to(device).train()
     model = torch.compile(model) if fuse else model
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1, fused=True)

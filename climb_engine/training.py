@@ -240,6 +240,7 @@ def train_trunk(config: RunConfig, tokens: Artifact, report: Report) -> tuple[Pr
 
 def _first_weights(config: RunConfig, tokens: Artifact) -> ProxyStack:
     """What the trunk starts from: random weights, or a checkpoint that reads the run's tokens."""
+    from climb_engine.search.checkpoint import from_hf
     from climb_engine.search.llama import ProxyStack
 
     start, own = config.proxy.start, tokens.facts["vocab_size"]
@@ -248,7 +249,7 @@ def _first_weights(config: RunConfig, tokens: Artifact) -> ProxyStack:
     remedy = f"set tokens.tokenizer = {start!r}, or to its tokenizer.json"
     if config.tokens.tokenizer == "bpe":
         raise ClimbError(f"proxy.start: {start} cannot read the tokens of a tokenizer trained here; {remedy}")
-    stack = ProxyStack.from_hf(start)
+    stack = from_hf(start)
     if not 0 <= stack.shape.vocab - own < _PADDED_VOCABULARY:
         raise ClimbError(f"proxy.start: {start} has {stack.shape.vocab:,} tokens, the run's has {own:,}; {remedy}")
     return stack

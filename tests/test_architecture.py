@@ -73,6 +73,7 @@ INSIDE = {  # the few edges between neighbours in a room
     "search/gaussian": {"regression"},
     "search/predictor": {"regression", "trees", "laws", "gaussian"},
     "search/proxy": {"llama", "sampling"},
+    "search/checkpoint": {"llama"},
     "export/mixture": {"recipes"},
     "export/kept": {"drawing"},
     "export/shards": {"drawing"},

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from climb_engine.config import PROXY_SIZES, ProxyConfig, RunConfig
+from climb_engine.search.checkpoint import from_hf, save_hf
 from climb_engine.search.llama import LlamaShape, ProxyStack, cross_entropy, hidden_states, loss_and_gradients
 from climb_engine.search.proxy import (
     TrainSettings,
@@ -110,7 +111,7 @@ def test_a_stack_of_one_gives_the_logits_of_transformers(changes):
     model, ids = reference(1, **changes), some_tokens(1, 3, 17)
     with torch.no_grad():
         expected = model(ids[0]).logits
-        found = logits_of(ProxyStack.from_hf(model), ids)[0]
+        found = logits_of(from_hf(model), ids)[0]
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -120,14 +121,14 @@ def test_a_stack_of_one_gives_the_loss_and_the_gradients_of_transformers(changes
     logits = model(tokens[0, :, :-1]).logits
     expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens[0, :, 1:].flatten())
     expected.backward()
-    stack = ProxyStack.from_hf(model)
+    stack = from_hf(model)
     for weight in stack.parameters.values():
         weight.requires_grad_()
     losses = loss_and_gradients(stack, tokens, torch.float32)
     torch.testing.assert_close(losses[0], expected.detach(), rtol=1e-5, atol=0)
     for weight in model.parameters():  # a gradient is read in the layout of its weight
         weight.data = weight.grad
-    gradients = ProxyStack.from_hf(model).parameters
+    gradients = from_hf(model).parameters
     for name, weight in stack.parameters.items():
         torch.testing.assert_close(weight.grad, gradients[name], rtol=1e-4, atol=1e-6, msg=lambda m, n=name: f"{n} {m}")
 
@@ -155,7 +156,7 @@ def test_a_saved_proxy_loads_and_generates_in_transformers_and_comes_back_the_sa
     tokenizer = tmp_path / "tokenizer.json"
     words = {"<|endoftext|>": 0, **{f"w{i}": i for i in range(1, 53)}}
     Tokenizer(models.WordLevel(words, unk_token="<|endoftext|>")).save(str(tokenizer))
-    stack.save_hf(1, tmp_path / "proxy", tokenizer, "<|endoftext|>", sequence_length=64)
+    save_hf(stack, 1, tmp_path / "proxy", tokenizer, "<|endoftext|>", sequence_length=64)
 
     model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "proxy")
     assert type(model) is transformers.LlamaForCausalLM
@@ -167,7 +168,7 @@ def test_a_saved_proxy_loads_and_generates_in_transformers_and_comes_back_the_sa
     assert written[0, 9] == logits_of(stack.select([1]), ids[:, :1])[0, 0, -1].argmax()
     assert model.config.eos_token_id == 0 and model.config.max_position_embeddings == 64
 
-    back = ProxyStack.from_hf(str(tmp_path / "proxy"))
+    back = from_hf(str(tmp_path / "proxy"))
     assert back.shape == shape
     for name, weight in back.parameters.items():
         assert torch.equal(weight[0], stack.parameters[name][1]), name
@@ -175,13 +176,13 @@ def test_a_saved_proxy_loads_and_generates_in_transformers_and_comes_back_the_sa
 
 def test_a_model_that_is_no_plain_llama_is_refused_by_name(tmp_path):
     with pytest.raises(ClimbError, match="mlp_bias is True"):
-        ProxyStack.from_hf(reference(0, mlp_bias=True))
+        from_hf(reference(0, mlp_bias=True))
     scaled = {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}
     with pytest.raises(ClimbError, match="rope_type is 'linear'"):
-        ProxyStack.from_hf(reference(0, rope_parameters=scaled))
+        from_hf(reference(0, rope_parameters=scaled))
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "no-such-model"}))
     with pytest.raises(ClimbError, match="could not load"):
-        ProxyStack.from_hf(tmp_path)
+        from_hf(tmp_path)
 
 
 # Independence
@@ -313,7 +314,7 @@ def last_only(rows, t):
 
 def test_loglikelihoods_are_those_of_transformers_padded_or_not():
     models = [reference(seed) for seed in (3, 4)]
-    stacks = [ProxyStack.from_hf(model) for model in models]
+    stacks = [from_hf(model) for model in models]
     stack = ProxyStack(stacks[0].shape, {n: torch.cat([s.parameters[n] for s in stacks]) for n in stacks[0].parameters})
     rows = [some_tokens(n, seed=n) for n in (12, 7, 4)]
     tokens, mask = np.zeros((3, 12), dtype=np.int64), np.zeros((3, 12), dtype=bool)
@@ -379,7 +380,7 @@ def test_a_size_and_a_shape_of_ones_own_are_not_mixed_up():
 @architectures
 def test_parameters_are_counted_as_transformers_counts_them(changes):
     model = reference(0, **changes)
-    assert ProxyStack.from_hf(model).shape.parameters == sum(w.numel() for w in model.parameters())
+    assert from_hf(model).shape.parameters == sum(w.numel() for w in model.parameters())
 
 
 def test_flops_count_six_per_matmul_weight_and_causal_attention():

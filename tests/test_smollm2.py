@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from climb_engine.packages import package_files
-from climb_engine.search.llama import ProxyStack, hidden_states
+from climb_engine.search.checkpoint import from_hf
+from climb_engine.search.llama import hidden_states
 from climb_engine.search.proxy import loglikelihoods
 from climb_engine.search.tasks import batches, encode, item_scores, load_items, pad, split_items
 
@@ -39,7 +40,7 @@ def tokenizer(gguf):
 
 @pytest.fixture(scope="module")
 def stack(gguf):
-    return ProxyStack.from_hf(gguf)
+    return from_hf(gguf)
 
 
 def test_the_file_is_read_as_the_135_million_parameters_that_it_holds(stack, reference):

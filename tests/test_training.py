@@ -11,6 +11,7 @@ from climb_engine import training
 from climb_engine.config import ProxyConfig, RunConfig
 from climb_engine.pipeline import Run
 from climb_engine.runners import LocalRunner
+from climb_engine.search.checkpoint import save_hf
 from climb_engine.search.llama import LlamaShape, ProxyStack
 from climb_engine.stages import trunk_knobs
 from climb_engine.training import Trainer, load_trunk
@@ -154,7 +155,7 @@ def checkpoint(finished_run, tmp_path):
     """A Llama that reads the run's tokens, its vocabulary padded, and the run's tokenizer."""
     tokenizer = finished_run.needed("tokens").path("tokenizer.json")
     stack = ProxyStack.init(LlamaShape(448, 2, 24, 40, 4, 2, rope_theta=500.0), 1, 5)
-    stack.save_hf(0, tmp_path / "llama")
+    save_hf(stack, 0, tmp_path / "llama")
     return stack, tmp_path / "llama", tokenizer
 
 
@@ -187,7 +188,7 @@ def test_a_checkpoint_must_read_the_tokens_of_the_run(own_run, checkpoint, tmp_p
     run = started_from(own_run, folder, "bpe")
     with pytest.raises(ClimbError, match=r"tokenizer trained here; set tokens\.tokenizer = .*llama"):
         run.run("trunk")
-    ProxyStack.init(LlamaShape(300, 1, 16, 32, 2, 1), 1, 0).save_hf(0, tmp_path / "small")
+    save_hf(ProxyStack.init(LlamaShape(300, 1, 16, 32, 2, 1), 1, 0), 0, tmp_path / "small")
     run = started_from(Run(own_run.workspace.folder), tmp_path / "small", tokenizer)
     with pytest.raises(ClimbError, match=r"small has 300 tokens, the run's has \d+; set tokens\.tokenizer"):
         run.run("trunk")
