@@ -84,7 +84,9 @@ def _picker() -> None:
         st.warning(f"There is no run called {plain(asked[:64])} here (any more).")
     st.caption("Run", help=f"Runs in {plain(str(session.runs_folder()))}")
     if names:
-        st.selectbox("Run", names, key="run", bind="query-params", required=True, label_visibility="collapsed")
+        st.selectbox(
+            "Run", names, index=None, key="run", bind="query-params", required=True, label_visibility="collapsed"
+        )  # without a default, since one that is chosen by default is not written into the address
     else:  # with a key of its own: a bound one could not be set when the first run is made
         st.selectbox("Run", [], key="no run", placeholder="No run yet", disabled=True, label_visibility="collapsed")
 

@@ -411,12 +411,13 @@ def test_one_starts_from_a_file_and_a_wrong_one_is_told(tiny, content, said):
     assert said in words(app)
 
 
-def test_while_somebody_else_holds_the_search_queueing_says_so(tiny):
+def test_while_a_search_is_at_work_a_mixture_waits_for_it(tiny):
     app = mixer(shown())
     run = Run(tiny)
     with run.workspace.log(run.search_digest).writing():
         pressed(app, "own.queue")
-    assert "already being worked on" in words(app)
+    assert "It waits; the search at work takes it" in words(app)
+    assert len(list(run.workspace.waiting_folder(run.search_digest).iterdir())) == 1
 
 
 # Large

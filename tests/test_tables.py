@@ -95,10 +95,10 @@ def test_tables_that_cannot_be_right_are_refused(tmp_path, ratios, metrics, mess
 
 
 def test_the_command_line_fits_tables_without_a_run(files, capsys):
-    from climb_engine import cli
+    from climb_engine.cli.program import app
 
     words = ["fit", "--ratios", files[0], "--metrics", files[1], "--target", "loss", "--batch", "3", "--json"]
-    cli.app([*map(str, words), "--set", "search.candidates=300"], standalone_mode=False)
+    app([*map(str, words), "--set", "search.candidates=300"], standalone_mode=False)
     report = json.loads(capsys.readouterr().out)
     assert report["predictor"]["name"] == "gp"
     assert len(report["batch"]) == 3
