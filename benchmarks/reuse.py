@@ -2,7 +2,9 @@
 
 The 17 domains of RegMix's published table play the clusters; the truth is a surrogate fitted to the table (search.py).
 An old search over 10 domains merged of them at random leaves 80 trials. Then one domain is split and two others are
-merged, and a new search begins: with nothing, or with the first 30 of the old trials that can be carried over.
+merged, and a new search begins: with nothing, or with the first 30 of the old trials that can be carried over. Proxies
+from another trunk rank mixtures a little otherwise, so that reused results may have an error of their own, as a part of
+their spread; the noise of measurements is that of search.py, or a tenth of it.
 
     python benchmarks/reuse.py [--data ../shared/data/regmix] [--seeds 10]
 
@@ -12,12 +14,13 @@ Writes ``benchmarks/results/reuse.json`` and prints a Markdown table.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from record import save
-from search import FAMILIES, Truth, measure, truth
+from search import Truth, measure, truth
 
 from climb_engine.config import SearchConfig
 from climb_engine.search.loop import Search
@@ -27,14 +30,16 @@ from climb_engine.search.reuse import Overlap, Reusable
 from climb_engine.search.space import MixtureSpace
 from climb_engine.types import FloatArray, Mixture
 
-DOMAINS, REUSED, TOLERANCE, SIZE, TARGET, CANDIDATES = 10, 30, 0.05, 16, "pile_cc", 6000
+DOMAINS, REUSED, TOLERANCE, SIZE, CANDIDATES = 10, 30, 0.05, 16, 6000
+NOISES, ERRORS = (1.0, 0.1), (0.0, 0.25, 0.5)
 
 
 @dataclass(frozen=True)
 class Row:
     """The regret of the best choice after each iteration of one search."""
 
-    family: str
+    noise: float  # of a measurement, 1 being that of search.py
+    error: float | None  # of what is reused, as a part of its spread; None: nothing is reused
     seed: int
     reused: int
     offered: int  # of the 80 old trials
@@ -84,8 +89,9 @@ def drive(known: Truth, seed: int, iterations: int, reused: list[Reusable]) -> t
     return search, tuple(regrets)
 
 
-def run(data: Path, family: str, seed: int) -> list[Row]:
-    known = truth(data, family, TARGET)
+def run(data: Path, noise: float, seed: int) -> list[Row]:
+    known = truth(data, "networks", "pile_cc")
+    known = replace(known, misses=noise * known.misses)
     before, after = divisions(len(known.space.domains), np.random.default_rng(seed))
     old, new = over(known, before), over(known, after)
     new = replace(new, best=optimum(new))
@@ -100,8 +106,17 @@ def run(data: Path, family: str, seed: int) -> list[Row]:
         for t, w, d in zip(trials, carried, distances, strict=True)
         if t.result and d <= TOLERANCE
     ]
-    sets = ([], reusable[:REUSED])
-    return [Row(family, seed, len(some), len(reusable), drive(new, seed, 4, some)[1]) for some in sets]
+    taken = reusable[:REUSED]
+    sets = {None: [], **{error: list(erroneous(taken, error, seed)) for error in ERRORS}}
+    return [Row(noise, e, seed, len(some), len(reusable), drive(new, seed, 4, some)[1]) for e, some in sets.items()]
+
+
+def erroneous(taken: list[Reusable], error: float, seed: int) -> Iterator[Reusable]:
+    """What is reused, with an error of this part of its spread."""
+    spread = np.std([one.result.metrics["pile_cc/bpb"] for one in taken])
+    for one, miss in zip(taken, np.random.default_rng(seed).normal(0, error * spread, len(taken)), strict=True):
+        metrics = {name: value + miss for name, value in one.result.metrics.items()}
+        yield replace(one, result=replace(one.result, metrics=metrics))
 
 
 def main() -> None:
@@ -110,16 +125,17 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=root.parent.parent / "shared/data/regmix", help="RegMix's tables")
     parser.add_argument("--seeds", type=int, default=10, help="pairs of divisions")
     options = parser.parse_args()
-    rows = [row for f in FAMILIES for seed in range(options.seeds) for row in run(options.data, f, seed)]
+    rows = [row for noise in NOISES for seed in range(options.seeds) for row in run(options.data, noise, seed)]
     save("reuse", {"size": SIZE, "tolerance": TOLERANCE, "rows": [asdict(row) for row in rows]})
-    print(f"| surrogate | reused | {' | '.join(f'{SIZE * i} trials' for i in range(1, 5))} |\n{'|---' * 6}|")
-    for family in FAMILIES:
-        for some in (False, True):
-            found = [row for row in rows if row.family == family and bool(row.reused) == some]
-            regrets = np.array([row.regrets for row in found])
+    print(
+        f"| noise | error of what is reused | {' | '.join(f'{SIZE * i} trials' for i in range(1, 5))} |\n{'|---' * 6}|"
+    )
+    for noise in NOISES:
+        for error in (None, *ERRORS):
+            regrets = np.array([row.regrets for row in rows if (row.noise, row.error) == (noise, error)])
             errors = regrets.std(axis=0, ddof=1) / np.sqrt(len(regrets))
             cells = " | ".join(f"{m:.3f} ± {e:.3f}" for m, e in zip(regrets.mean(axis=0), errors, strict=True))
-            print(f"| {family} | {np.mean([row.reused for row in found]):.0f} | {cells} |")
+            print(f"| {noise:g} | {'nothing reused' if error is None else f'{error:g}'} | {cells} |")
 
 
 if __name__ == "__main__":

@@ -401,6 +401,29 @@ def test_what_another_trunk_does_to_all_scores_is_taken_off_by_the_natural_runs(
     assert gap < np.square(found.space.natural - BEST).sum() / 4
 
 
+def test_reused_trials_that_mislead_are_not_learned_from_and_those_that_help_are():
+    def wrong(one):
+        metrics = {"loss/bpb": 2 - one.result.metrics["loss/bpb"]}  # what is good there is bad here
+        return replace(one, result=replace(one.result, metrics=metrics))
+
+    for misleading in (True, False):
+        found = search([], config(method="bayesian"))
+        found.reuse([wrong(one) if misleading else one for one in elsewhere(20)])
+        assert len(found.evidence().weights) == 20  # there is nothing yet to judge them by
+        drive(found, 2)
+        assert len(found.evidence().weights) == 3 + 20 + (0 if misleading else 20)
+        assert np.square(drive(found).choice.mixture.weights - BEST).sum() < 0.02
+
+
+def test_trust_in_the_predictor_counts_what_was_measured_here():
+    found = search([], config(method="bayesian", folds=4))
+    found.reuse(elsewhere(20))
+    drive(found, 1)
+    validation = found.validation()
+    assert len(validation.predictions) == 12 + 3
+    assert validation.spearman > 0.8
+
+
 def test_without_natural_runs_on_both_sides_reused_results_stay_as_they_are():
     found = search([], config(iterations=(6,), reference_runs=0, confirm=0))
     found.reuse([from_another_trunk(one, 0.3) for one in elsewhere(12)])

@@ -135,7 +135,9 @@ class Search:
                 raise ClimbError(f"a predictor needs at least {FEWEST} measured trials, there are {len(done)}{why}")
             metrics, coefficients = self.objective.terms(list(done.values()))
             weights, tried = self._weights(self._trials[key] for key in done), self._weights(self.trials)
-            self._evidence = Evidence(self.space, self.config, weights, metrics, coefficients, tried)
+            elsewhere = np.array([self._trials[key].origin == REUSED for key in done])
+            known = Evidence(self.space, self.config, weights, metrics, coefficients, tried, elsewhere)
+            self._evidence = known.trusted()
         return self._evidence
 
     def validation(self) -> Validation | None:
@@ -183,7 +185,8 @@ class Search:
         """Take over trials that other searches measured, as data to learn from; those taken over before are left out.
 
         They count as tried, but are no measurements of this search: not its best, its noise, its natural runs or its
-        confirmation. Raises ClimbError for a mixture outside the space and for a result without the score's metrics.
+        confirmation. The predictor learns from them as long as that helps it to foretell what is measured here.
+        Raises ClimbError for a mixture outside the space and for a result without the score's metrics.
         """
         known = {(one.source, one.trial): one for one in trials if not self.has_reused(one)}
         fresh = known.values()

@@ -14,10 +14,11 @@ random
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from climb_engine.config import SearchConfig
 from climb_engine.search.acquisition import expected_improvement, improving_and_thompson, spaced, top_n
@@ -30,6 +31,7 @@ from climb_engine.types import FloatArray
 DECIMALS = 6  # mixtures that agree to this many places are the same mixture
 LEADERS = 8  # candidates move around this many of the best mixtures
 PRIOR_ONLY = ("random", "regmix")  # methods that learn nothing between iterations
+BELIEF_FOLDS = 5  # of the cross-validation that decides whether to learn from what another search measured
 VALUED = 6000  # candidates of an estimate of what more trials are worth
 DEFAULT_PREDICTOR = {"climb": "lightgbm", "bayesian": "gp", "regmix": "regmix", "random": "gp"}
 
@@ -44,6 +46,12 @@ class Evidence:
     metrics: FloatArray  # (n, q) that the scores are made of
     coefficients: FloatArray  # (q,) scores = metrics @ coefficients
     tried: FloatArray  # (t, m) everything asked, measured or not
+    elsewhere: npt.NDArray[np.bool_] | None = None  # (n,) what another search measured; None: nothing
+
+    @property
+    def here(self) -> npt.NDArray[np.bool_]:
+        """(n,) what this search measured."""
+        return np.ones(len(self.weights), bool) if self.elsewhere is None else ~self.elsewhere
 
     @property
     def scores(self) -> FloatArray:
@@ -68,16 +76,34 @@ class Evidence:
         return make_predictor(self.name, self.config.seed, coefficients=coefficients).fit(self.weights, learned)
 
     def validation(self) -> Validation | None:
-        """The predictor cross-validated on the trials; None when there are too few."""
-        if self.config.folds < 2 or len(np.unique(self.weights, axis=0)) < 2 * FEWEST:
-            return None
-        learned, coefficients = self._learned
-        folds, seed = self.config.folds, self.config.seed
-        return cross_validate(self.name, self.weights, learned, folds, seed, coefficients=coefficients)
+        """The predictor cross-validated on what was measured here; None when that is too little."""
+        return self._validation(self.config.folds) if self.config.folds >= 2 else None
+
+    def trusted(self) -> Evidence:
+        """The same without what another search measured, where that is no help in foretelling what was measured here.
+
+        Proxies that start from another trunk rank mixtures a little otherwise. While noise here is large or trials are
+        few, theirs help all the same; later they blur what is known better.
+        """
+        both = self._validation(BELIEF_FOLDS) if self.here.any() and not self.here.all() else None
+        if both is None:
+            return self
+        here = self.here
+        own = replace(self, weights=self.weights[here], metrics=self.metrics[here], elsewhere=None)
+        alone = own._validation(BELIEF_FOLDS)
+        return self if alone is None or both.log_density >= alone.log_density else own
 
     def untried(self, pool: FloatArray) -> FloatArray:
         """The rows of a pool (c, m) that were not asked yet, each once."""
         return distinct(pool, self.tried, DECIMALS)
+
+    def _validation(self, folds: int) -> Validation | None:
+        here, (learned, coefficients) = self.here, self._learned
+        if len(np.unique(self.weights[here], axis=0)) < 2 * FEWEST:
+            return None
+        besides = self.weights[~here], learned[~here]
+        known = self.weights[here], learned[here]
+        return cross_validate(self.name, *known, folds, self.config.seed, coefficients=coefficients, besides=besides)
 
     @property
     def _learned(self) -> tuple[FloatArray, FloatArray | None]:
@@ -103,7 +129,7 @@ def settle(evidence: Evidence, n: int, rng: np.random.Generator) -> FloatArray:
     """The ``n`` mixtures to choose between at the end, best first, (n, m)."""
     method = evidence.config.method
     if method == "random":
-        return _first(evidence.weights, evidence.scores, n)
+        return _first(evidence.weights[evidence.here], evidence.scores[evidence.here], n)
     if method == "regmix":
         pool, values = _valued(evidence, rng)
         return np.concatenate([top_mean(pool, values)[None], _first(pool, values, n)])[:n]

@@ -130,16 +130,20 @@ def cross_validate(
     seed: int = 0,
     noise_sd: float | None = None,
     coefficients: FloatArray | None = None,
+    besides: tuple[FloatArray, FloatArray] | None = None,
 ) -> Validation:
     """Fit ``folds`` times without a part of the trials and foretell that part; a mixture is in one part only.
 
-    With ``coefficients``, ``scores`` are metrics (n, q), see make_predictor.
+    With ``coefficients``, ``scores`` are metrics (n, q), see make_predictor. ``besides``: mixtures and scores (or
+    metrics) that are always learned from and never foretold.
     """
+    more, results = besides or (weights[:0], scores[:0])
     learned, scores = scores, scores if coefficients is None else scores @ coefficients
     unit = Trials.of(weights, scores).sd or 1.0
     predictions, sds = np.empty(len(scores)), np.empty(len(scores))
     for held in _folds(weights, folds, seed):
-        predictor = make_predictor(name, seed, noise_sd, coefficients).fit(weights[~held], learned[~held])
+        known = np.concatenate([weights[~held], more]), np.concatenate([learned[~held], results])
+        predictor = make_predictor(name, seed, noise_sd, coefficients).fit(*known)
         predictions[held], latent = predictor.predict(weights[held])
         sds[held] = np.hypot(latent, predictor.noise_sd)
     misses = np.abs(predictions - scores)
