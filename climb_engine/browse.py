@@ -16,6 +16,7 @@ from climb_engine.config import Override
 from climb_engine.console import say, table
 from climb_engine.curation import described, history
 from climb_engine.pipeline import Run
+from climb_engine.stages import GIVEN
 from climb_engine.types import ClimbError, FloatArray, Ids
 
 SAMPLES = ("central", "random", "borderline", "worst")
@@ -25,7 +26,9 @@ SAMPLES = ("central", "random", "borderline", "worst")
 def clusters(run: Run) -> list[dict[str, Any]]:
     """One row per cluster: the decision with its reason, the automatic one, sizes, metric means and keywords.
 
-    Domains are what people call them, "" where pruned. Raises ClimbError when the run has no domains yet.
+    Domains are what people call them, "" where pruned. A cluster that was given has its value too.
+
+    Raises ClimbError when the run has no domains yet.
     """
     decided, found = run.needed("domains"), run.clusters.table("clusters").to_pylist()
     names, called = run.domains, run.names
@@ -34,7 +37,8 @@ def clusters(run: Run) -> list[dict[str, Any]]:
     for row, of in zip(decided.table("clusters").to_pylist(), found, strict=True):
         row["domain"] = names[row["domain"]] if row["domain"] >= 0 else ""
         row["automatic_domain"] = automatic[row["automatic_domain"]] if row["automatic_domain"] >= 0 else ""
-        rows.append({**row, "reason": called.reason(row["reason"]), "keywords": of["keywords"]})
+        given = {GIVEN: of[GIVEN]} if GIVEN in of else {}
+        rows.append({**row, "reason": called.reason(row["reason"]), "keywords": of["keywords"], **given})
     return rows
 
 
@@ -83,13 +87,18 @@ def show_clusters(run: Run, rows: Sequence[Mapping[str, Any]], as_json: bool) ->
         return
     metrics = _metrics(run)
     copies = ("duplicates",) if run.config.duplicates.method != "none" else ()
-    columns = ("cluster", "kept", "domain", "documents", *metrics, "mean distance", *copies, "keywords", "reason")
+    given = (GIVEN,) if any(GIVEN in row for row in rows) else ()
+    columns = (
+        *("cluster", *given, "kept", "domain", "documents"),
+        *(*metrics, "mean distance", *copies, "keywords", "reason"),
+    )
     table(
         f"Clusters of {run.workspace.name}",
         columns,
         [
             (
                 row["cluster"],
+                *(_cell(row[name]) for name in given),
                 "yes" if row["kept"] else "no",
                 _cell(row["domain"]),
                 f"{row['documents']:,}",
@@ -116,6 +125,8 @@ def show_cluster(run: Run, found: Mapping[str, Any], as_json: bool) -> None:
     if (found["kept"], found["domain"]) != (found["automatic_kept"], found["automatic_domain"]):
         machine = f"kept, in {plain(found['automatic_domain'])}" if found["automatic_kept"] else "pruned"
         say(f"  decided by hand; by itself it would be {machine}")
+    if GIVEN in found:
+        say(f"  given as    {plain(found[GIVEN]) or '(no value)'}")
     say(f"  keywords    {plain(' '.join(found['keywords']))}")
     size = f"{found['documents']:,} documents, {found['characters']:,} characters"
     say(f"  size        {size}, mean distance {found['mean_distance']:.3f}")

@@ -72,8 +72,13 @@ class EmbeddingConfig(Section):
 
 
 class ClusteringConfig(Section):
-    """Vectors to clusters (k-means)."""
+    """Vectors to clusters (k-means), or clusters as the corpus has them."""
 
+    given: str = Field(
+        "",
+        description="Column of the corpus whose values are the clusters, such as 'source' for ClimbLab's folders; "
+        "empty: k-means.",
+    )
     n_clusters: int = Field(1000, ge=2, description="Number of k-means clusters, K_init; the paper's is 1000.")
     points_per_cluster: int = Field(256, ge=1, description="Training sample: at most this many documents per cluster.")
     iterations: int = Field(30, ge=1, description="k-means iterations.")
@@ -494,6 +499,16 @@ class RunConfig(Section):
     search: SearchConfig = SearchConfig()
     machine: MachineConfig = MachineConfig()
 
+    @model_validator(mode="after")
+    def _given(self) -> Self:
+        given, there = self.clustering.given, ("source", *self.corpus.keep_columns)
+        if given and given not in there:
+            raise ValueError(
+                f"clustering.given = {given!r}: the corpus keeps no such column, only {', '.join(there)}; "
+                "name it in corpus.keep_columns as well"
+            )
+        return self
+
     @classmethod
     def parse(cls, values: Mapping[str, Any], where: str = "config") -> Self:
         """Validate nested values; the first fault becomes a ClimbError that names the knob."""
@@ -577,7 +592,7 @@ def _explain(error: Any, model: type[BaseModel]) -> str:
     message = str(error["msg"]).removeprefix("Value error, ")
     shown = error.get("input")
     got = f" (got {shown!r})" if isinstance(shown, (str, int, float, bool)) else ""
-    return f"{dotted}: {message}{got}"
+    return f"{dotted}: {message}{got}" if dotted else message  # of several sections at once
 
 
 def _toml_value(value: Any) -> Any:

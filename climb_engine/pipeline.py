@@ -94,7 +94,7 @@ def _duplicates(config: RunConfig) -> tuple[str, ...]:
 STAGES = (
     Stage("corpus", stages.corpus, (), _section("corpus"), sources=_inputs),
     Stage("embedding", stages.embedding, ("corpus",), _section("embedding")),
-    Stage("clustering", stages.clustering, ("corpus", "embedding"), _section("clustering")),
+    Stage("clustering", stages.clustering, ("corpus", "embedding"), stages.clustering_knobs),
     Stage(
         *("quality", stages.quality, ("corpus",), stages.quality_knobs),
         needs_with=stages.quality_needs,

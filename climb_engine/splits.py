@@ -15,16 +15,20 @@ import pyarrow as pa
 from climb_engine.clusters import clusters_of_documents
 from climb_engine.config import RunConfig, knobs
 from climb_engine.curate.overrides import cluster_splits, lineage
-from climb_engine.stages import Work, keywords_of
+from climb_engine.stages import GIVEN, Work, keywords_of
 from climb_engine.types import ClimbError, FloatArray, Ids, Vectors
 
 _RESTARTS = 10  # k-means into a few parts is cheap, and one start may miss the parts that there are
 
 
 def splits_knobs(config: RunConfig) -> dict[str, Any]:
-    """Which clusters are split, in order, and into how many parts."""
+    """Which clusters are split, in order, and into how many parts; by which k-means, where the clusters are given."""
     wanted = [knobs(one) for one in cluster_splits(config.domains.overrides)]
-    return {"splits": [{name: one[name] for name in ("cluster", "parts")} for one in wanted]}
+    made = {"splits": [{name: one[name] for name in ("cluster", "parts")} for one in wanted]}
+    if not config.clustering.given:  # then the address of the clusters has it
+        return made
+    kmeans = ("points_per_cluster", "iterations", "restarts", "seed")
+    return made | {name: value for name, value in knobs(config.clustering).items() if name in kmeans}
 
 
 def splits(work: Work) -> dict[str, Any]:
@@ -54,7 +58,7 @@ def splits(work: Work) -> dict[str, Any]:
         "mean_distance": (totals / np.maximum(sizes, 1)).astype(np.float32),
         "keywords": pa.array(_keywords(work, np.concatenate(labels), made, k), pa.list_(pa.string())),
     }
-    work.out.put_table("clusters", pa.table(columns))
+    work.out.put_table("clusters", pa.table(columns | _given(work, made)))
     spread = float(totals.sum() / max(1, sizes.sum()))
     return {"clusters": k, "empty": int((sizes == 0).sum()), "mean_distance": spread}
 
@@ -130,6 +134,17 @@ def _distances(work: Work, part: int, labels: Ids, touched: Ids, centroids: Floa
     away = np.asarray(work.needs["embedding"].array(part)[mine], np.float64) - centroids[labels[mine]]
     distances[mine] = np.linalg.norm(away, axis=1)
     return np.asarray(distances, np.float32)
+
+
+def _given(work: Work, made: Sequence[_Split]) -> dict[str, list[str]]:
+    """What the clusters were given as, where they were: the parts of one as that one."""
+    whole = work.needs["clustering"].table("clusters")
+    if GIVEN not in whole.column_names:
+        return {}
+    values: list[str] = whole[GIVEN].to_pylist()
+    for split in made:
+        values += [values[split.parts[0]]] * (len(split.parts) - 1)
+    return {GIVEN: values}
 
 
 def _keywords(work: Work, labels: Ids, made: Sequence[_Split], k: int) -> list[list[str]]:

@@ -35,14 +35,15 @@ MAY_IMPORT = {
         *("reuse", "clusters", "splits", "waiting"),
     },
     "curation": {"types", "config", "workspace", "curate", "clusters", "pipeline"},
-    "browse": {"types", "config", "console", "pipeline", "curation"},
+    "browse": {"types", "config", "console", "stages", "pipeline", "curation"},
     "rating": {"types", "console", "workspace", "curate", "stages", "pipeline", "browse"},
+    "domain_names": {"types", "config", "curate", "stages", "pipeline", "browse", "curation"},
     "summary": {"types", "console", "pipeline", "tables", "search"},
     "jobs": {"types", "workspace"},
     "compare": {"types", "config", "workspace", "runners", "search", "training", "pipeline"},
     "cli": {
         *("types", "config", "workspace", "console", "demo", "pipeline", "tables", "summary", "curate", "jobs"),
-        *("browse", "curation", "export", "rating", "compare", "reuse"),
+        *("browse", "curation", "domain_names", "export", "rating", "compare", "reuse"),
     },
 }
 INSIDE = {  # the few edges between neighbours in a room

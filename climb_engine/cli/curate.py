@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from climb_engine.cli.arguments import Json, Name, open_run
+from climb_engine.cli.arguments import Json, Name, open_run, reporting
 from climb_engine.types import ClimbError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from climb_engine.config import Override, RunConfig
     from climb_engine.curation import Preview
+    from climb_engine.domain_names import Question
     from climb_engine.pipeline import Run
 
 Action = Literal["keep", "prune", "move", "merge", "split", "rename", "note"]
@@ -140,6 +143,51 @@ def merges(name: Name, as_json: Json = False) -> None:
     columns = ("domains", "Ward distance", "silhouette", "spread within", "spread between")
     table(f"Merges of {opened.workspace.name}", columns, rows, numeric=0)
     say(f"domains.n_domains = {opened.config.domains.n_domains} now; centroids of kept clusters, each counting once")
+
+
+def name(
+    name: Name,
+    again: Annotated[bool, typer.Option("--again", help="Also those that were renamed before.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be asked, and of whom.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Ask the annotator's endpoint for names of the domains, and rename these; nothing has to run again."""
+    from climb_engine import browse, domain_names
+
+    opened = open_run(name)
+    questions = domain_names.questions(opened, again)
+    if dry_run:
+        _show_questions(opened, questions, as_json)
+        return
+    with reporting(name, None) as report:
+        found = domain_names.name_domains(opened, questions, report)
+    if as_json:
+        typer.echo(json.dumps([asdict(one) for one in found], indent=1))
+        return
+    for one in found:
+        note = browse.plain(one.note)
+        typer.echo(
+            f"{one.domain} -> {one.name}{f' ({note})' * bool(note)}" if one.name else f"{one.domain} stays: {note}"
+        )
+    hint = "" if questions else "; all were renamed before, --again asks about them too"
+    typer.echo(f"{sum(bool(one.name) for one in found)} of {len(opened.domains)} domains renamed{hint}")
+
+
+def _show_questions(run: Run, questions: Sequence[Question], as_json: bool) -> None:
+    from climb_engine import browse, domain_names
+
+    section, cost = run.config.quality, domain_names.estimate(run, questions)
+    if as_json:
+        asked = {"url": section.annotator_url, "model": section.annotator_model, "system": domain_names.SYSTEM}
+        told = asked | {**asdict(cost), "questions": [asdict(one) for one in questions]}
+        typer.echo(json.dumps(told, indent=1))
+        return
+    for one in questions:
+        typer.echo(f"{one.domain}: {browse.plain(one.text)}")
+    typer.echo(
+        f"{cost.requests} requests to {section.annotator_model} at {section.annotator_url}, about {cost.tokens:,} "
+        f"tokens, cost {cost.cost:.2f}; nothing was asked"
+    )
 
 
 def _override(action: Action, what: str, to: str, parts: int | None, why: str) -> Override:

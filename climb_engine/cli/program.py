@@ -28,7 +28,7 @@ app = typer.Typer(
 _COMMANDS = (
     *(runs.init, runs.demo, runs.plan, runs.run, search.search, search.reuse),
     *(search.suggest, search.ask, search.tell, search.fit),
-    *(curate.override, curate.undo, curate.overrides, curate.merges),
+    *(curate.override, curate.undo, curate.overrides, curate.merges, curate.name),
     *(runs.status, curate.clusters, curate.cluster, export.export, runs.ui, compare.compare, rate.annotate),
 )
 for _command in _COMMANDS:

@@ -82,10 +82,24 @@ def estimate(texts: Sequence[str], config: QualityConfig) -> Estimate:
     rubric = _rubric(config)
     answered = _read(Path(config.annotator_answers).expanduser())
     cut = [text[: config.annotator_chars] for text in texts]
-    open_ = [text for text in cut if _key(config, rubric, text) not in answered]
-    characters = sum(len(rubric) + len(text) for text in open_)
-    tokens = characters // CHARS_PER_TOKEN + len(open_) * config.annotator_answer_tokens
-    return Estimate(len(open_), tokens, tokens * config.annotator_price / 1e6)
+    return estimate_asking([text for text in cut if _key(config, rubric, text) not in answered], rubric, config)
+
+
+def estimate_asking(texts: Sequence[str], system: str, config: QualityConfig) -> Estimate:
+    """What it costs to send these texts, each behind the same system message."""
+    characters = sum(len(system) + len(text) for text in texts)
+    tokens = characters // CHARS_PER_TOKEN + len(texts) * config.annotator_answer_tokens
+    return Estimate(len(texts), tokens, tokens * config.annotator_price / 1e6)
+
+
+def asking(config: QualityConfig, system: str, pause: float = 1.0) -> Callable[[str], str]:
+    """A function that sends a text behind a system message and returns the reply: retried, and at the agreed pace.
+
+    It raises RefusedError when the endpoint does not take the text, and ClimbError when it does not answer or turns
+    the key down. ``pause`` is the seconds before a first retry, doubled each time.
+    """
+    endpoint = _Endpoint(config, system, pause)
+    return lambda text: endpoint.reply(text)[0]
 
 
 def annotate(
@@ -141,7 +155,7 @@ def _in_parallel(ask: Callable[[int], None], rows: Sequence[int], endpoint: _End
         for done, future in enumerate(as_completed([pool.submit(ask, row) for row in rows]), 1):
             try:
                 future.result()
-            except _RefusedError as refusal:
+            except RefusedError as refusal:
                 refused += 1
                 if done == refused == _HOPELESS:
                     raise ClimbError(f"{endpoint.url} refuses every document: {refusal}") from refusal
@@ -166,8 +180,8 @@ def _gathered(ids: Ids, keys: Sequence[str], answers: Mapping[str, Any], facts: 
 # --- the endpoint ---------------------------------------------------------------------------------------------------
 
 
-class _RefusedError(Exception):
-    """The endpoint does not take this document."""
+class RefusedError(Exception):
+    """The endpoint does not take this text: too long, filtered."""
 
 
 class _PassingError(Exception):
@@ -188,9 +202,9 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 class _Endpoint:
     """Chat completions, at the agreed pace; used by several threads."""
 
-    def __init__(self, config: QualityConfig, rubric: str, pause: float) -> None:
+    def __init__(self, config: QualityConfig, system: str, pause: float) -> None:
         self.url = config.annotator_url.rstrip("/") + "/chat/completions"
-        self._config, self._rubric, self._pause = config, rubric, pause
+        self._config, self._system, self._pause = config, system, pause
         self._key = os.environ.get(config.annotator_key, "").strip()
         self._opener = urllib.request.build_opener(_NoRedirect)
         self._turn, self._lock = 0.0, threading.Lock()
@@ -199,12 +213,13 @@ class _Endpoint:
 
     def answer(self, text: str) -> dict[str, Any]:
         """The ratings of a text (empty when the answer cannot be read, which is then in ``bad``) and tokens used."""
-        reply, tokens = self._completion(text)
+        reply, tokens = self.reply(text)
         ratings = parse_answer(reply)
         said: dict[str, Any] = {"ratings": ratings, "tokens": tokens}
         return said if ratings else said | {"bad": reply[:200]}
 
-    def _completion(self, text: str) -> tuple[str, int]:
+    def reply(self, text: str) -> tuple[str, int]:
+        """What the model says to a text, and the tokens used."""
         failure = _PassingError("not tried")
         for attempt in range(ATTEMPTS):
             self._wait_for_turn()
@@ -244,7 +259,7 @@ class _Endpoint:
     def _request(self, text: str) -> urllib.request.Request:
         body = {
             "model": self._config.annotator_model,
-            "messages": [{"role": "system", "content": self._rubric}, {"role": "user", "content": text}],
+            "messages": [{"role": "system", "content": self._system}, {"role": "user", "content": text}],
             "temperature": 0,
             "max_tokens": self._config.annotator_answer_tokens,
         }
@@ -264,7 +279,7 @@ class _Endpoint:
         said = " ".join(error.read(2000).decode("utf-8", "replace").split())
         said = (said.replace(self._key, "[key]") if self._key else said)[:200]
         if error.code in _REFUSED:
-            return _RefusedError(f"HTTP {error.code}: {said}")
+            return RefusedError(f"HTTP {error.code}: {said}")
         return ClimbError(
             f"{self.url} answers HTTP {error.code} ({said}); check quality.annotator_url and quality.annotator_model"
         )

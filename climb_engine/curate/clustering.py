@@ -1,13 +1,14 @@
-"""Vectors to clusters: k-means on a sample, assignment of every document, keywords of each cluster."""
+"""Vectors to clusters: k-means on a sample and assignment of every document, or clusters as given; their keywords."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from climb_engine.config import ClusteringConfig
 from climb_engine.types import ClimbError, Ids, Vectors
@@ -16,6 +17,9 @@ Clusters = npt.NDArray[np.int32]
 
 ASSIGN_ROWS = 16_384
 """Vectors compared with the centroids at a time: what bounds the memory of ``assign``."""
+
+MOST_GIVEN = 100_000
+"""A column with more values than this names no clusters."""
 
 KEYWORD_VOCABULARY = 50_000
 """The words found in the most documents, of which keywords are chosen."""
@@ -78,6 +82,64 @@ def assign(vectors: npt.NDArray[Any], centroids: Vectors) -> tuple[Clusters, npt
         clusters[batch] = nearest[:, 0]
         distances[batch] = np.sqrt(np.maximum(squared[:, 0], 0))  # rounding can leave a square below 0
     return clusters, distances
+
+
+def distinct_values(columns: Iterable[pa.ChunkedArray], name: str) -> tuple[str, ...]:
+    """The values of a column that comes in parts, as sorted text, cluster_2 before cluster_10; "" stands for none.
+
+    Raises ClimbError when they are too many to be clusters, or only one.
+    """
+    found: set[str] = set()
+    for column in columns:
+        found.update(_as_text(column.unique()).to_pylist())
+        if len(found) > MOST_GIVEN:
+            raise ClimbError(
+                f"clustering.given = {name!r}: the column has more than {MOST_GIVEN:,} values, too many for clusters; "
+                "name another one, or leave it empty for k-means"
+            )
+    if len(found) < 2:
+        raise ClimbError(
+            f"clustering.given = {name!r}: every document has the same value there ({', '.join(found)!r}); name a "
+            "column that tells them apart, or leave it empty for k-means"
+        )
+    return tuple(sorted(found, key=_natural))
+
+
+def given_clusters(column: pa.ChunkedArray, values: pa.ChunkedArray) -> Clusters:
+    """The cluster of each document (n,) int32: where its value of the column (n,) is among the distinct ``values``."""
+    import pyarrow.compute as pc
+
+    return np.asarray(pc.index_in(_as_text(column), value_set=values), dtype=np.int32)
+
+
+def means(parts: Iterable[tuple[npt.NDArray[Any], Clusters]], k: int) -> Vectors:
+    """The mean vector of each of ``k`` clusters (k, d) float32, from (n, d) vectors and (n,) clusters of every part."""
+    counts, sums = np.zeros(k, np.int64), np.zeros((k, 1))
+    for vectors, clusters in parts:
+        sums = sums if sums.shape[1] == vectors.shape[1] else np.zeros((k, vectors.shape[1]))
+        order = np.argsort(clusters, kind="stable")
+        there, first = np.unique(clusters[order], return_index=True)
+        sums[there] += np.add.reduceat(vectors[order], first, axis=0, dtype=np.float64)
+        counts += np.bincount(clusters, minlength=k)
+    return np.asarray(sums / np.maximum(counts, 1)[:, None], dtype=np.float32)
+
+
+def distances_to(vectors: Vectors, centroids: Vectors, clusters: Clusters) -> npt.NDArray[np.float32]:
+    """The Euclidean distance of each vector (n, d) to the centroid (k, d) of its cluster (n,)."""
+    return np.asarray(np.linalg.norm(vectors - centroids[clusters], axis=1), dtype=np.float32)
+
+
+def _as_text(column: Any) -> Any:
+    """Values as strings, whole numbers without a point; "" for none."""
+    import pyarrow.compute as pc
+
+    return pc.fill_null(column.cast(pa.string()), "")
+
+
+def _natural(value: str) -> tuple[list[str | int], str]:
+    """Sorts the numbers in names by their value; of a part of the list, the odd ones are numbers."""
+    pieces = re.split(r"([0-9]{1,18})", value)
+    return [int(piece) if place % 2 else piece for place, piece in enumerate(pieces)], value
 
 
 def keyword_rows(clusters: Clusters, per_cluster: int, seed: int) -> Ids:

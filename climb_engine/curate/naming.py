@@ -10,7 +10,12 @@ from collections.abc import Collection, Sequence
 from climb_engine.types import ClimbError, Ids
 
 LONGEST_NAME = 64
+MOST_WORDS = 6
+"""A model's reply of more words is a sentence and no name."""
+
 _SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+_THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
+_QUOTED = re.compile(r"[`\"*\u201c]+([^`\"*\u201c\u201d\n]+)[`\"*\u201d]+")
 
 
 def slug(text: str) -> str:
@@ -25,6 +30,26 @@ def checked(name: str, where: str) -> str:
         better = slug(name)[:LONGEST_NAME].strip("-") or "my-domain"
         raise ClimbError(f"{where}: {name!r} is no domain name: lower-case letters, digits and hyphens; try {better!r}")
     return name
+
+
+def proposed(reply: str) -> str:
+    """The name in a language model's reply, as a slug; "" where there is none.
+
+    A line that is a slug as it stands, else the last thing in quotes, else the first line that is short enough.
+    """
+    said = _THOUGHT.sub("", reply)
+    lines = [line.rpartition(":")[2].strip(" .") for line in said.splitlines()]
+    found = [*filter(_SLUG.fullmatch, lines), *map(slug, [*_QUOTED.findall(said)[-1:], *lines])]
+    fitting = (name for name in found if name and name.count("-") < MOST_WORDS and len(name) <= LONGEST_NAME)
+    return next(fitting, "")
+
+
+def unused_name(name: str, words: Sequence[str], taken: Collection[str]) -> str:
+    """A name that is not taken: this one, else with the first of some words that makes it another, else numbered."""
+    fresh = [word for word in map(slug, words) if word and word not in name.split("-")]
+    longer = (f"{name}-{word}" for word in fresh if len(name) + len(word) < LONGEST_NAME)
+    numbered = (f"{name[: LONGEST_NAME - 8].strip('-')}-{number}" for number in range(2, len(taken) + 3))
+    return next(one for one in (name, *longer, *numbered) if one not in taken)
 
 
 def name_groups(
