@@ -74,7 +74,7 @@ def _cluster(view: Curated, cluster: int) -> None:
     _buttons(view, cluster)
     sort = st.segmented_control(
         "Read", ["documents", "quality", "neighbours"], default="documents", key="look", required=True,
-        label_visibility="collapsed",
+        label_visibility="collapsed", wrap=True,
     )  # fmt: skip
     {"documents": _documents, "quality": _quality, "neighbours": _neighbours}[sort or "documents"](view, cluster)
 
@@ -117,7 +117,7 @@ def _documents(view: Curated, cluster: int) -> None:
         _read(view, [clicked], "clicked")
     with st.container(horizontal=True, vertical_alignment="center"):
         kind = st.segmented_control("Samples", list(_KINDS), default="central", key="kind", required=True,
-                                    label_visibility="collapsed")  # fmt: skip
+                                    label_visibility="collapsed", wrap=True)  # fmt: skip
         if kind == "random" and st.button("Shuffle", key="shuffle", type="tertiary", icon=":material/shuffle:"):
             st.session_state["draw"] = st.session_state.get("draw", 0) + 1
     kind = kind or "central"
@@ -191,8 +191,8 @@ def _table(view: Curated, order: Ids, key: str, extra: dict[str, list[float]], h
         "": [charts.swatch(int(owner[i])) for i in order],
         "cluster": [f"c{i}" for i in order],
         "documents": [int(view.member.sizes[i]) for i in order],
-        **extra,
         "keywords": [", ".join(view.keywords[i][:5]) for i in order],
+        **extra,
         "domain": [view.domain_name(int(owner[i])) for i in order],
     }
 

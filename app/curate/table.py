@@ -157,5 +157,5 @@ def _automatic(found: Considered, cluster: int) -> str:
 
 def _counted(found: Considered, order: Sequence[int] | Ids) -> None:
     written = len(found.draft.edits)
-    drafted = f" {written:,} of them are changed in the draft above." if written else ""
+    drafted = f" {written:,} of them are changed in the draft below." if written else ""
     st.caption(plain(f"{len(order):,} of {len(found.clusters.sizes):,} clusters.{drafted}"))
