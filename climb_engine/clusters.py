@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 
 from climb_engine.config import RunConfig
-from climb_engine.curate.domains import Clusters
+from climb_engine.curate.domains import Clusters, Domains
 from climb_engine.curate.overrides import cluster_splits
 from climb_engine.types import Ids
-from climb_engine.workspace import Artifact
+from climb_engine.workspace import Artifact, digest_of
 
 WHOLE = "whole"
 """The table of the clusters before any was split, beside the table ``clusters`` of the domains."""
@@ -21,6 +21,23 @@ WHOLE = "whole"
 def labelling(config: RunConfig) -> str:
     """The stage that says which cluster a document is in: "clustering", or "splits" when clusters are split."""
     return "splits" if cluster_splits(config.domains.overrides) else "clustering"
+
+
+def removes_duplicates(config: RunConfig) -> bool:
+    """Whether near-duplicates are left out of the domains."""
+    return config.duplicates.remove and config.duplicates.method != "none"
+
+
+def domains_content(clusters: str, without: str | None, decided: Domains) -> str:
+    """What the domains are, however they were decided on: all that depends on them is addressed by it.
+
+    Args:
+        clusters: address of the clusters that documents are in.
+        without: address of the near-duplicates that are left out of them; None when none are.
+        decided: on these clusters, in the names that the domains were made under.
+    """
+    of = decided.labels.tolist()
+    return digest_of({"clusters": clusters, "without": without, "of": of, "names": decided.names})
 
 
 def tallies(artifacts: Mapping[str, Artifact], progress: Callable[[int], None]) -> dict[str, pa.Table]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from climb_engine.clusters import from_tables, tallies
+from climb_engine.clusters import domains_content, from_tables, labelling, removes_duplicates, tallies
 from climb_engine.config import Override, RunConfig
 from climb_engine.curate.domains import Clusters, Domains, decide, merge_table
 from climb_engine.curate.merging import Cut
@@ -75,10 +75,33 @@ def decided(run: Run, config: RunConfig | None = None) -> Domains:
 
     Raises ClimbError where there are no clusters yet, and for an override that cannot be.
     """
-    then = reached(run.with_config(config) if config else run)
+    return _decided(run.with_config(config) if config else run).renamed()
+
+
+def _decided(run: Run) -> Domains:
+    then = reached(run)
     clusters = clusters_of(then)
-    _check_waiting(clusters, (config or run.config).domains.overrides)
-    return decide(clusters, then.config.domains).renamed()
+    _check_waiting(clusters, run.config.domains.overrides)
+    return decide(clusters, then.config.domains)
+
+
+def foreseen(run: Run, config: RunConfig) -> Run:
+    """The run as it would be with this config: its domains are decided now, to know what depends on them would rerun.
+
+    Where they cannot be decided on yet (clusters, scores or splits are still to be made), all of it counts as changed.
+    """
+    then = run.with_config(config)
+    if then.artifact("domains") or not all(then.artifact(stage) for stage in ("clustering", "quality")):
+        return then
+    return _foreseen(then, _decided(then))
+
+
+def _foreseen(run: Run, made: Domains) -> Run:
+    labelled = labelling(run.config)
+    if not run.artifact(labelled):
+        return run
+    without = run.address("duplicates") if removes_duplicates(run.config) else None
+    return run.with_config(run.config, domains_content(run.address(labelled), without, made))
 
 
 def merges(run: Run) -> tuple[Cut, ...]:
@@ -104,7 +127,9 @@ def reached(run: Run) -> Run:
 
 def preview(run: Run, config: RunConfig) -> Preview:
     """What this config would change, decided now and not yet made. Raises ClimbError where it cannot be."""
-    now, then = decided(run), decided(run, config)
+    before, after = _decided(run), _decided(run.with_config(config))
+    present, later = _foreseen(run, before), _foreseen(run.with_config(config), after)
+    now, then = before.renamed(), after.renamed()
     here, there = (_known(reached(one))[1]["clusters"] for one in (run, run.with_config(config)))
     sums = [[_of_kept(one, table, of) for one, table in ((now, here), (then, there))]
             for of in ("documents", "characters")]  # fmt: skip
@@ -116,8 +141,8 @@ def preview(run: Run, config: RunConfig) -> Preview:
         documents_after=sums[0][1],
         characters_before=sums[1][0],
         characters_after=sums[1][1],
-        again=_again(run, config),
-        lost_trials=_lost_trials(run, config),
+        again=_again(present, later),
+        lost_trials=_lost_trials(present, later),
     )
 
 
@@ -205,14 +230,15 @@ def _of_kept(domains: Domains, table: pa.Table, column: str) -> int:
     return int(values[domains.labels >= 0].sum())
 
 
-def _again(run: Run, config: RunConfig) -> tuple[Planned, ...]:
+def _again(run: Run, later: Run) -> tuple[Planned, ...]:
     now = {stage.stage: stage.digest for stage in run.plan()}
-    plan = run.with_config(config).plan()
-    return tuple(one for one in plan if one.state != "done" and not one.optional and now.get(one.stage) != one.digest)
+    return tuple(
+        one for one in later.plan() if one.state != "done" and not one.optional and now.get(one.stage) != one.digest
+    )
 
 
-def _lost_trials(run: Run, config: RunConfig) -> int:
-    if run.with_config(config).search_digest == run.search_digest:
+def _lost_trials(run: Run, later: Run) -> int:
+    if later.search_digest == run.search_digest:
         return 0
     return sum(event.get("event") == "told" for event in run.log())
 

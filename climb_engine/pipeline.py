@@ -1,7 +1,8 @@
 """Which stage feeds which, and the Python API: a ``Run`` goes from a config to a mixture.
 
 An artifact's address is a hash of its stage's name and version, all knobs of its section and the addresses of what it
-needs. So what is done is found, what changed reruns, and two variants share what they share.
+needs. So what is done is found, what changed reruns, and two variants share what they share. What needs the domains is
+addressed by what these are, not by how they were decided on: a limit that changes no decision costs no search.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from climb_engine import splits, stages, waiting
-from climb_engine.clusters import labelling
+from climb_engine.clusters import labelling, removes_duplicates
 from climb_engine.config import RunConfig, knobs
 from climb_engine.curate.overrides import Names, canonical
 from climb_engine.types import ClimbError, Event, Mixture, Report, Trial, silent
@@ -61,6 +62,7 @@ class Stage:
     wanted: Callable[[RunConfig], bool] = lambda config: True  # noqa: ARG005 - whether the config has a use for it
     needs_with: Callable[[RunConfig], tuple[str, ...]] = lambda config: ()  # noqa: ARG005 - needs that a knob brings
     sources: Callable[[RunConfig], Any] = lambda config: None  # noqa: ARG005 - fingerprint of files it reads elsewhere
+    by_content: bool = False  # what needs it is addressed by the fact "content", once that is known
 
     def needs_of(self, config: RunConfig) -> tuple[str, ...]:
         """All that it needs, as the config stands."""
@@ -113,10 +115,11 @@ STAGES = (
     Stage(
         *("domains", stages.domains, ("corpus", "clustering", "quality"), stages.domains_knobs, 2),
         needs_with=lambda config: _splits(config) + _duplicates(config),
+        by_content=True,
     ),
     Stage(
         *("tokens", stages.tokens, ("corpus", "clustering", "domains"), _section("tokens")),
-        needs_with=lambda config: _splits(config) + (_duplicates(config) if stages.removes_duplicates(config) else ()),
+        needs_with=lambda config: _splits(config) + (_duplicates(config) if removes_duplicates(config) else ()),
     ),
     Stage("trunk", stages.trunk, ("domains", "tokens"), stages.trunk_knobs),
     Stage(
@@ -146,6 +149,7 @@ class Run:
     def __init__(self, folder: Path | str) -> None:
         self.workspace = Workspace(Path(folder))
         self.config = self.workspace.read_config()
+        self._content: str | None = None
 
     @classmethod
     def create(cls, folder: Path | str, config: RunConfig) -> Self:
@@ -160,15 +164,22 @@ class Run:
     def configure(self, config: RunConfig) -> None:
         """Replace the config; what it changes is recomputed when next asked for."""
         self.workspace.write_config(config)
-        self.config = config
+        self.config, self._content = config, None
         self.__dict__.pop("_addresses", None)
 
-    def with_config(self, config: RunConfig) -> Self:
-        """The same run as it would be with this config; nothing is written."""
+    def with_config(self, config: RunConfig, content: str | None = None) -> Self:
+        """The same run as it would be with this config; nothing is written.
+
+        content: what the domains would be (``stages.domains_content``), where that is known before they are made.
+        """
         then = copy.copy(self)
         then.__dict__.pop("_addresses", None)
-        then.config = config
+        then.config, then._content = config, content
         return then
+
+    def address(self, stage: str) -> str:
+        """The address of a stage's artifact as the config stands, made or not."""
+        return self._addresses[stage]
 
     # ---- documents -> domains ------------------------------------------------------------------------------------
 
@@ -186,6 +197,8 @@ class Run:
         for stage in STAGES:
             if stage.name in needed and not self.artifact(stage.name):
                 self._make(stage, report)
+                if stage.by_content:
+                    self.__dict__.pop("_addresses", None)
         return self.needed(until)
 
     def artifact(self, stage: str) -> Artifact | None:
@@ -431,10 +444,22 @@ class Run:
 
     def _identity(self, stage: Stage, addresses: Mapping[str, str]) -> dict[str, Any]:
         identity: dict[str, Any] = {"stage": stage.name, "version": stage.version, "knobs": stage.knobs(self.config)}
-        identity["inputs"] = {need: addresses[need] for need in stage.needs_of(self.config)}
+        identity["inputs"] = {need: self._standing(need, addresses[need]) for need in stage.needs_of(self.config)}
         if sources := self._sources(stage, identity["knobs"]):
             identity["sources"] = sources
         return identity
+
+    def _standing(self, need: str, address: str) -> str:
+        """What stands for a stage in the addresses of those that need it: its own, or what came out of it."""
+        if not _BY_NAME[need].by_content:
+            return address
+        if made := self.workspace.artifact(need, address):
+            return str(made.facts.get("content", address))
+        return self._content or address  # of what is not known yet nothing can have been made
+
+    def _is_known(self, need: str) -> bool:
+        """Whether what stands for a stage stays as it is."""
+        return not _BY_NAME[need].by_content or bool(self._content or self.artifact(need))
 
     def _sources(self, stage: Stage, wanted: Mapping[str, Any]) -> Any:
         try:
@@ -466,7 +491,11 @@ class Run:
             for key, value in now["knobs"].items()
             if then["knobs"].get(key) != value
         ]
-        changed += [f"{need} changes" for need, address in now["inputs"].items() if then["inputs"].get(need) != address]
+        changed += [
+            f"{need} {'changes' if self._is_known(need) else 'may change'}"
+            for need, address in now["inputs"].items()
+            if then["inputs"].get(need) != address
+        ]
         if now.get("sources") != then.get("sources"):
             changed.append("the input files changed")
         if then["version"] != stage.version:

@@ -18,8 +18,11 @@ from climb_engine.clusters import (
     WHOLE,
     by_domain,
     characters_by_domain,
+    domains_content,
     domains_of_documents,
     from_tables,
+    labelling,
+    removes_duplicates,
     tallies,
 )
 from climb_engine.config import EmbeddingConfig, RunConfig, knobs
@@ -350,11 +353,6 @@ def domains_knobs(config: RunConfig) -> dict[str, Any]:
     return knobs(config.domains) | {"overrides": done} | removed
 
 
-def removes_duplicates(config: RunConfig) -> bool:
-    """Whether near-duplicates are left out of the domains."""
-    return config.duplicates.remove and config.duplicates.method != "none"
-
-
 def domains(work: Work) -> dict[str, Any]:
     """Prune and merge clusters: ``clusters.parquet`` (a decision each), ``domains.parquet``, ``linkage.npy``.
 
@@ -365,6 +363,8 @@ def domains(work: Work) -> dict[str, Any]:
     total = work.needs["corpus"].facts["documents"]
     tables = tallies(work.needs, lambda done: work.progress(done, total))
     decided = decide(from_tables(tables, work.needs), work.config.domains)
+    clusters, copies = work.needs[labelling(work.config)], work.needs.get("duplicates")
+    without = copies.digest if copies and removes_duplicates(work.config) else None
     rows = pa.Table.from_pylist([asdict(decision) for decision in decided.decisions])
     for name in tables["clusters"].column_names:
         rows = rows.append_column(name, tables["clusters"][name])
@@ -379,6 +379,7 @@ def domains(work: Work) -> dict[str, Any]:
     documents = rows["documents"].to_numpy()
     kept, pruned = int(np.sum(summary["documents"].to_numpy())), int(documents[owner < 0].sum())
     return {
+        "content": domains_content(clusters.digest, without, decided),
         "names": list(decided.names),
         "automatic_names": list(decided.automatic_names),  # what a decision's automatic_domain counts in
         "ever": list(decided.ever),  # every domain that there was on the way, which a rename may name

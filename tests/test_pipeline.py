@@ -118,7 +118,7 @@ def test_a_changed_threshold_reruns_only_what_depends_on_it_and_the_plan_says_wh
         "quality",
     ]
     assert plan["domains"].why == 'domains.thresholds: {"advertisement": 2.5} -> {"advertisement": 2.4}'
-    assert plan["tokens"].why == "domains changes"
+    assert plan["tokens"].why == "domains may change"
 
 
 def test_the_reason_of_an_override_is_history_and_reruns_nothing(own_run):
