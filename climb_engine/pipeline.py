@@ -12,7 +12,8 @@ import importlib.metadata
 import json
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -255,8 +256,15 @@ class Run:
         measured = {name: target[name] for name in ("files", "items", "seed")} | {"tasks": sorted(target["tasks"])}
         return digest_of({"tokens": tokens, "proxy": knobs(self.config.proxy), "target": measured, "version": 1})
 
+    @contextmanager
+    def _searching(self) -> Iterator[Search]:
+        """Hold the right to ask and tell, and leave word of what is wanted for whoever comes back to this search."""
+        with self.workspace.log(self.search_digest).writing():
+            self.workspace.keep_search_config(self.search_digest, self.config)
+            yield self.open_search()
+
     def open_search(self) -> Search:
-        """The search as its log has it, for reading; to ask and tell, hold ``log().writing()``."""
+        """The search as its log has it, for reading only."""
         from climb_engine.search.loop import Search
 
         return Search(self.space(), self.objective(), self.config.search, self.log())
@@ -276,8 +284,7 @@ class Run:
         from climb_engine.training import Trainer
 
         self.run(report=report)
-        with self.workspace.log(self.search_digest).writing():
-            search = self.open_search()
+        with self._searching() as search:
             if trials := self._asked(search, iterations, report):
                 trainer = Trainer.prepare(
                     self.config, self.needed("tokens"), self.needed("trunk"), self.domains, report
@@ -310,8 +317,8 @@ class Run:
         """Queue the user's own mixture for the next ``search``; None when one is at work, which takes it by itself."""
         mixture = Mixture.from_dict(weights, self.domains)
         try:
-            with self.workspace.log(self.search_digest).writing():
-                return self.open_search().suggest(mixture)
+            with self._searching() as search:
+                return search.suggest(mixture)
         except BusyError:
             checked = self.open_search().checked(mixture)
             waiting.put(self.workspace.waiting_folder(self.search_digest), checked.weights)
@@ -329,8 +336,7 @@ class Run:
 
     def reuse(self, tolerance: float = 0.05) -> tuple[Trial, ...]:
         """Take over what is ``reusable`` as data for the search; what was taken over before is not taken again."""
-        with self.workspace.log(self.search_digest).writing():
-            search = self.open_search()
+        with self._searching() as search:
             return search.reuse([trial for source in self.reusable(tolerance) for trial in source.trials])
 
     def ask(self, folder: Path, iterations: int | None = None, report: Report = silent) -> tuple[Trial, ...]:
@@ -338,8 +344,7 @@ class Run:
         from climb_engine.external import write_trials
 
         self.run("tokens", report)
-        with self.workspace.log(self.search_digest).writing():
-            search = self.open_search()
+        with self._searching() as search:
             trials = search.ask(1_000_000, iterations)
         write_trials(folder, trials, search.objective.metrics)
         return trials
@@ -349,8 +354,7 @@ class Run:
         from climb_engine.external import read_results
 
         self.needed("tokens")
-        with self.workspace.log(self.search_digest).writing():
-            search = self.open_search()
+        with self._searching() as search:
             results = read_results(path, search.trials, search.objective.metrics)
             return tuple(search.tell(trial, outcome) for trial, outcome in results.items())
 

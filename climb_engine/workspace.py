@@ -302,6 +302,15 @@ class Workspace:
         """The search's log at an address."""
         return Log(self.folder / "search" / f"{digest}.jsonl")
 
+    def keep_search_config(self, digest: str, config: RunConfig) -> None:
+        """Leave with the search at an address what was wanted of the run when it was last at work."""
+        write_atomically(self._search_config(digest), config.to_toml().encode())
+
+    def search_configs(self) -> dict[str, RunConfig]:
+        """What was wanted of the run when each of its searches was last at work, by address; the last one first."""
+        found = sorted((self.folder / "search").glob("*.toml"), key=lambda path: -path.stat().st_mtime_ns)
+        return {path.stem: RunConfig.load(path) for path in found}
+
     def waiting_folder(self, digest: str) -> Path:
         """Where mixtures wait that are wanted while the search at an address is at work."""
         return self.folder / "search" / f"{digest}.waiting"
@@ -309,6 +318,9 @@ class Workspace:
     def export_folder(self, name: str) -> Path:
         """Where an export goes."""
         return self.folder / "exports" / slug(name)
+
+    def _search_config(self, digest: str) -> Path:
+        return self.folder / "search" / f"{digest}.toml"
 
     @property
     def _artifacts(self) -> Path:

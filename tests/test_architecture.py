@@ -35,6 +35,7 @@ MAY_IMPORT = {
         *("reuse", "clusters", "splits", "waiting"),
     },
     "curation": {"types", "config", "workspace", "curate", "clusters", "pipeline"},
+    "earlier": {"types", "config", "search", "pipeline"},
     "browse": {"types", "config", "console", "stages", "pipeline", "curation"},
     "rating": {"types", "console", "workspace", "curate", "stages", "pipeline", "browse"},
     "domain_names": {"types", "config", "curate", "stages", "pipeline", "browse", "curation"},
@@ -43,7 +44,7 @@ MAY_IMPORT = {
     "compare": {"types", "config", "workspace", "runners", "search", "training", "pipeline"},
     "cli": {
         *("types", "config", "workspace", "console", "demo", "pipeline", "tables", "summary", "curate", "jobs"),
-        *("browse", "curation", "domain_names", "export", "rating", "compare", "reuse"),
+        *("browse", "curation", "domain_names", "export", "rating", "compare", "reuse", "earlier"),
     },
 }
 INSIDE = {  # the few edges between neighbours in a room

@@ -26,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 _COMMANDS = (
-    *(runs.init, runs.demo, runs.plan, runs.run, search.search, search.reuse),
+    *(runs.init, runs.demo, runs.plan, runs.run, search.search, search.reuse, search.searches),
     *(search.suggest, search.ask, search.tell, search.fit),
     *(curate.override, curate.undo, curate.overrides, curate.merges, curate.name),
     *(runs.status, curate.clusters, curate.cluster, export.export, runs.ui, compare.compare, rate.annotate),

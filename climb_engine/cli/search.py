@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from climb_engine.cli.arguments import Device, Job, Json, Name, Stack, assignments, open_run, read_weights, reporting
+from climb_engine.types import finite
 
 if TYPE_CHECKING:
+    from climb_engine.earlier import Earlier
     from climb_engine.pipeline import Run
     from climb_engine.reuse import Source
 
@@ -88,6 +92,61 @@ def _mention_reusable(run: Run) -> None:
     if count:
         name = run.workspace.name
         typer.echo(f"{count} trials of earlier searches can be reused here: climb reuse {name}", err=True)
+
+
+def searches(
+    name: Name,
+    back: Annotated[
+        str | None, typer.Option(help="Give the run the settings of the search at this address again.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the run's searches under other settings, the last one first; go back to one of them."""
+    from climb_engine import earlier
+    from climb_engine.console import say, table
+
+    opened = open_run(name)
+    if back is not None:
+        found = earlier.go_back(opened, back)
+        typer.echo(f"{name} has the settings of search {back} again, with its {found.measured} measured trials")
+        return
+    rows = [_searched(one) for one in earlier.earlier(opened)]
+    if as_json:
+        say(json.dumps(rows, indent=1))
+        return
+    if not rows:
+        say(f"{name} has no search under other settings")
+        return
+    shown = [
+        (
+            row["search"],
+            row["told"],
+            ", ".join(row["changed"]),
+            row["domains"] or "",
+            row["measured"],
+            _number(row["best"]),
+        )
+        for row in rows
+    ]
+    columns = ("search", "last told", "what differs now", "domains", "measured", "best score")
+    table(f"Searches of {name} under other settings", columns, shown, numeric=3)
+    say(f"Go back to one: climb searches {name} --back ADDRESS")
+
+
+def _searched(one: Earlier) -> dict[str, Any]:
+    scores = [one.search.score(trial) for trial in one.search.own if trial.result] if one.measured else []
+    return {
+        "search": one.digest,
+        "told": time.strftime("%Y-%m-%d %H:%M", time.localtime(one.told)) if one.told else "never",
+        "changed": list(one.changed),
+        "domains": len(one.search.space.domains) if one.measured else None,
+        "measured": one.measured,
+        "best": finite(max(scores, default=math.nan)),
+    }
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
 
 
 def suggest(
