@@ -19,6 +19,7 @@ EVERY = 2.0  # seconds between looks at a living job
 _SILENT = 90.0  # seconds without a sign that are worth a word
 STATES: dict[str, tuple[str, str, Any]] = {
     "waiting": ("starting", ":material/hourglass_top:", "blue"),
+    "queued": ("queued", ":material/hourglass_top:", "blue"),
     "running": ("running", ":material/progress_activity:", "blue"),
     "done": ("done", ":material/check_circle:", "green"),
     "failed": ("failed", ":material/error:", "red"),
@@ -63,7 +64,10 @@ def job_buttons(job: Job, key: str) -> None:
 
 
 def progress_lines(job: Job) -> None:
-    """How far a living job is: the stage at work, and behind it the search's trials."""
+    """How far a living job is: the stage at work, and behind it the search's trials; or what it waits for."""
+    if job.state == "queued":
+        others = f", and {len(job.ahead) - 1:,} more" if len(job.ahead) > 1 else ""
+        st.caption(plain(f"Waits its turn behind {job.ahead[0]}{others}."))
     shown = [one for one in job.progress if one.unit != "stage"]
     search = [one for one in shown[1:] if one.stage == "search"]
     for one in shown[:1] + search:
@@ -102,7 +106,7 @@ def _card(run: Workspace, mark: tuple[object, ...]) -> None:
         if job.alive:
             progress_lines(job)
             st.caption(f"Last sign {ago(job.updated)}, started {ago(job.started)}")
-            if time.time() - job.updated > _SILENT:
+            if job.state != "queued" and time.time() - job.updated > _SILENT:
                 st.caption(":orange[No sign for a while; long steps such as k-means give none.]")
         else:
             st.caption(f"Ended {ago(job.updated)} after {seconds_text(job.updated - job.started)}")

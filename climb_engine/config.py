@@ -476,6 +476,9 @@ class MachineConfig(Section):
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$", description="auto, cpu, cuda, cuda:N or mps.")
     stack: int = Field(0, ge=0, description="Proxies trained as one program; 0: chosen for the device.")
     threads: int = Field(0, ge=0, description="CPU threads; 0: all.")
+    jobs_at_once: int = Field(
+        1, ge=1, description="Jobs of all runs that work at the same time; a further one waits its turn in the queue."
+    )
     runner: Literal["local", "ray"] = Field(
         "local",
         description="Where proxies train: 'local' is this machine's one device; 'ray' is all GPUs of the cluster that "

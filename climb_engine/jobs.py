@@ -30,11 +30,15 @@ from climb_engine.types import ClimbError, Event, Report
 from climb_engine.workspace import Log, Workspace, read_json, slug, write_atomically
 
 LAST_WORDS = ("done", "failed", "stopped")
+HEAVY = ("demo", "run", "search", "compare")
+"""Commands that want the machine for themselves: they wait for those of all runs that were started before them."""
+
 GRACE = 10.0  # seconds from the wish to stop to SIGTERM, and as many again to SIGKILL
 _EVERY = 0.5  # seconds between recorded events of one stage
 _TAIL = 65_536  # bytes of a file's end that readers look at
 _RESERVE = 65_536  # bytes that a worker keeps for its last word
 _STARTING = 60.0  # seconds that a worker has for its first word
+_TURN = 0.5  # seconds between looks at whether it is one's turn
 _BLINK = 0.02  # seconds: longer than another reader holds the lock to see whether it is free
 
 
@@ -84,13 +88,16 @@ class Job:
 
     @cached_property
     def state(self) -> str:
-        """'waiting' (starting), 'running', 'done', 'failed', 'stopped', or 'interrupted': gone without a last word."""
+        """'waiting' (starting), 'queued' (for its turn), 'running', 'done', 'failed', 'stopped', or 'interrupted'.
+
+        The last one is gone without a last word.
+        """
         alive = _held(self.folder / "lock")  # before the events: a last word written in between is then still found
         last = self._events[-1].get("state") if self._events else None
         if last in LAST_WORDS:
             return str(last)
         if alive:
-            return "running" if self._events else "waiting"
+            return "queued" if last == "queued" else "running" if self._events else "waiting"
         if not self._events and _held(_guard(self.folder.parent)):
             return "waiting"
         return "stopped" if self.stopping else "interrupted"
@@ -98,12 +105,17 @@ class Job:
     @property
     def alive(self) -> bool:
         """Whether there is work going on, or about to."""
-        return self.state in ("waiting", "running")
+        return self.state in ("waiting", "queued", "running")
 
     @property
     def stopping(self) -> bool:
         """Whether it was asked to stop."""
         return (self.folder / "stop").exists()
+
+    @property
+    def ahead(self) -> tuple[str, ...]:
+        """The commands that it waits for, while it is queued."""
+        return tuple(self._events[-1].get("ahead", ())) if self._events else ()
 
     @cached_property
     def progress(self) -> tuple[Progress, ...]:
@@ -190,10 +202,11 @@ def working(workspace: Workspace, job: str) -> Iterator[Report]:
     folder = find(workspace, job).folder
     with FileLock(folder / "lock", timeout=_STARTING):
         recorder = _Recorder(folder)
-        recorder.say("running")
         ended = threading.Event()
         threading.Thread(target=_watch, args=(folder / "stop", ended), daemon=True).start()
         try:
+            _wait_for_turn(workspace, Job(folder), recorder)
+            recorder.say("running")
             yield recorder.report
         except BaseException as error:
             ended.set()
@@ -201,6 +214,29 @@ def working(workspace: Workspace, job: str) -> Iterator[Report]:
             raise
         ended.set()
         recorder.say("done")
+
+
+def _wait_for_turn(workspace: Workspace, job: Job, recorder: _Recorder) -> None:
+    """Return when fewer jobs than may work at once were started before this one and are still at work."""
+    at_once = workspace.read_config().machine.jobs_at_once if workspace.config_path.exists() else 1
+    told: tuple[str, ...] = ()
+    while len(ahead := _ahead(workspace, job)) >= at_once:
+        if ahead != told:
+            recorder.say("queued", ahead=ahead)
+            told = ahead
+        recorder.heed_stop()
+        time.sleep(_TURN)
+
+
+def _ahead(workspace: Workspace, job: Job) -> tuple[str, ...]:
+    """The commands at work, in all runs of the folder, that were started before this job and want the machine too."""
+    if job.arguments[0] not in HEAVY:
+        return ()
+    others = [Job(path.parent) for path in workspace.folder.parent.glob("*/jobs/*/spec.json")]
+    heavy = [one for one in others if one.folder != job.folder and one.arguments[0] in HEAVY]
+    working = [one for one in heavy if _held(one.folder / "lock")]
+    before = [one for one in working if (one.id, one.run) < (job.id, job.run) or one.state == "running"]
+    return tuple(one.command for one in sorted(before, key=lambda one: one.id))
 
 
 class _Recorder:
@@ -215,9 +251,12 @@ class _Recorder:
         self._written = 0.0
         self._left_out: Event | None = None
 
-    def report(self, event: Event) -> None:
+    def heed_stop(self) -> None:
         if self._stop.exists():
             raise KeyboardInterrupt
+
+    def report(self, event: Event) -> None:
+        self.heed_stop()
         now = time.time()
         changed = event.stage != self._stage
         if changed:
@@ -227,11 +266,12 @@ class _Recorder:
         else:
             self._left_out = event
 
-    def say(self, state: str, error: str | None = None) -> None:
+    def say(self, state: str, error: str | None = None, ahead: Sequence[str] = ()) -> None:
         if state in LAST_WORDS:
             self._reserve.unlink(missing_ok=True)  # so that there is room to say that the disk is full
         self._flush()
-        self._log.append({"time": time.time(), "state": state} | ({"error": error} if error else {}))
+        more = ({"error": error} if error else {}) | ({"ahead": list(ahead)} if ahead else {})
+        self._log.append({"time": time.time(), "state": state} | more)
 
     def _flush(self) -> None:
         if self._left_out:

@@ -132,6 +132,38 @@ def test_a_job_is_seen_at_work(going):
     assert time.time() - going.updated < PATIENCE
 
 
+def beside(going: Job) -> Run:
+    """Another run in the same folder, quickly done."""
+    runs = going.folder.parents[2]
+    config = RunConfig().with_values({"corpus.inputs": [str(runs.parent / "documents.jsonl")]})
+    return Run.create(runs / "quays", config)
+
+
+def test_a_job_of_another_run_waits_its_turn_and_says_for_whom(going):
+    second = start(beside(going).workspace, CORPUS)
+    waiting = until(lambda: (now := Job(second.folder)).state == "queued" and now, "the queue")
+    assert waiting.ahead == (going.command,)
+    assert waiting.alive
+    going.stop()
+    assert ended(second).state == "done"
+    assert ended(going).state == "stopped"
+
+
+def test_a_job_can_be_stopped_while_it_waits(going):
+    second = start(beside(going).workspace, CORPUS)
+    until(lambda: Job(second.folder).state == "queued", "the queue")
+    second.stop()
+    assert ended(second).state == "stopped"
+    assert Job(going.folder).alive
+
+
+def test_as_many_jobs_work_at_once_as_the_run_says(going):
+    run = beside(going)
+    run.configure(run.config.with_values({"machine.jobs_at_once": 2}))
+    assert ended(start(run.workspace, CORPUS)).state == "done"
+    assert Job(going.folder).alive
+
+
 def test_a_stopped_job_keeps_what_it_had_and_resumes(going):
     going.stop()
     stopped = ended(going)
