@@ -49,13 +49,14 @@ def test_a_file_that_holds_no_weights_is_told(text):
         read_weights(text)
 
 
-def test_the_hash_is_the_same_after_a_round_trip_and_another_for_any_change():
-    provenance = {"run": "tiny", "overrides": [{"cluster": 3}], "trials": 12}
+def test_the_hash_is_the_same_after_a_round_trip_and_another_for_other_weights_or_data():
+    provenance = {"run": "tiny", "trials": 12, "addresses": {"tokens": "0123456789ab", "search": "ba9876543210"}}
     before = content_hash(WEIGHTS, provenance)
     read = json.loads(json.dumps({"weights": WEIGHTS, "provenance": provenance}))
     assert content_hash(read["weights"], read["provenance"]) == before
     assert content_hash({**WEIGHTS, "cooking": np.nextafter(1 / 3, 1)}, provenance) != before
-    assert content_hash(WEIGHTS, {**provenance, "trials": 13}) != before
+    assert content_hash(WEIGHTS, {**provenance, "run": "renamed", "trials": 13}) == before
+    assert content_hash(WEIGHTS, {**provenance, "addresses": {"tokens": "other"}}) != before
 
 
 def test_former_exports_are_listed_with_what_they_are_and_broken_ones_do_no_harm(tmp_path):

@@ -42,8 +42,11 @@ def exported(search: Search, trial: int | None, provenance: Mapping[str, Any]) -
 
 
 def content_hash(weights: Mapping[str, float], provenance: Mapping[str, Any]) -> str:
-    """What identifies an export: it changes with any weight, and with anything that these came from."""
-    return digest_of({"weights": dict(weights), "provenance": dict(provenance)})
+    """What identifies an export: it changes with any weight, and with the data, proxies or items they were found on.
+
+    Not with what leads to the same weights: the run's name, a method's knobs, the number of trials.
+    """
+    return digest_of({"weights": dict(weights), "addresses": provenance["addresses"]})
 
 
 def texts(record: Mapping[str, Any]) -> dict[str, str]:
