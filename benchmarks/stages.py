@@ -17,7 +17,8 @@ from pathlib import Path
 from record import save
 
 from climb_engine.config import RunConfig
-from climb_engine.pipeline import STAGES, Run
+from climb_engine.pipeline import Run
+from climb_engine.stages.graph import STAGES
 
 CLUSTERS = 200
 NEEDED = [stage for stage in STAGES if not stage.optional]

@@ -33,8 +33,9 @@ import pyarrow as pa
 from record import save
 
 from climb_engine.config import RunConfig
-from climb_engine.pipeline import STAGES, Run
-from climb_engine.stages import Work
+from climb_engine.pipeline import Run
+from climb_engine.stages.graph import STAGES
+from climb_engine.stages.work import Work
 from climb_engine.types import METRICS, silent
 
 ROOT = Path(__file__).resolve().parents[1]

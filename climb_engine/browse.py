@@ -16,7 +16,7 @@ from climb_engine.config import Override
 from climb_engine.console import say, table
 from climb_engine.curation import described, history
 from climb_engine.pipeline import Run
-from climb_engine.stages import GIVEN
+from climb_engine.stages.clustering import GIVEN
 from climb_engine.types import ClimbError, FloatArray, Ids
 
 SAMPLES = ("central", "random", "borderline", "worst")

@@ -79,12 +79,23 @@ class ClusteringConfig(Section):
         description="Column of the corpus whose values are the clusters, such as 'source' for ClimbLab's folders; "
         "empty: k-means.",
     )
-    n_clusters: int = Field(1000, ge=2, description="Number of k-means clusters, K_init; the paper's is 1000.")
+    n_clusters: int = Field(
+        0,
+        ge=0,
+        description="Number of k-means clusters, K_init; 0: one for every 40 documents, at least 10 and at most the "
+        "paper's 1000.",
+    )
     points_per_cluster: int = Field(256, ge=1, description="Training sample: at most this many documents per cluster.")
     iterations: int = Field(30, ge=1, description="k-means iterations.")
     restarts: int = Field(1, ge=1, description="k-means runs of which the best is kept.")
     seed: int = Field(42, ge=0, description="Seed of the sample and of k-means.")
     keywords: int = Field(10, ge=1, le=50, description="Keywords per cluster (class-based TF-IDF).")
+
+    @model_validator(mode="after")
+    def _several(self) -> Self:
+        if self.n_clusters == 1:
+            raise ValueError("n_clusters must be at least 2, or 0 for a number that fits the corpus")
+        return self
 
 
 TOP_SCORE = 5.0

@@ -14,7 +14,7 @@ from climb_engine.config import Override, QualityConfig
 from climb_engine.curate.annotator import Estimate, RefusedError, asking, estimate_asking
 from climb_engine.curate.naming import proposed, unused_name
 from climb_engine.pipeline import Run
-from climb_engine.stages import rows_of
+from climb_engine.stages.corpus import rows_of
 from climb_engine.types import ClimbError, Event, Ids, Report, silent
 
 SYSTEM = """You name groups of documents for a table of contents. The user sends the keywords of one group and the

@@ -12,17 +12,19 @@ import importlib.metadata
 import json
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from climb_engine import splits, stages, waiting
-from climb_engine.clusters import labelling, removes_duplicates
+from climb_engine import waiting
+from climb_engine.clusters import labelling
 from climb_engine.config import RunConfig, knobs
 from climb_engine.curate.overrides import Names, canonical
+from climb_engine.stages.graph import BY_NAME, STAGES, TRUNK, Stage, ancestors
+from climb_engine.stages.work import Work
 from climb_engine.types import ClimbError, Event, Mixture, Report, Trial, silent
 from climb_engine.workspace import Artifact, BusyError, Workspace, digest_of, slug
 
@@ -50,87 +52,7 @@ _LIBRARIES = (
 )
 
 
-@dataclass(frozen=True)
-class Stage:
-    """A function of its inputs: name = artifact kind."""
-
-    name: str
-    body: Callable[[stages.Work], dict[str, Any]]
-    needs: tuple[str, ...]
-    knobs: Callable[[RunConfig], dict[str, Any]]
-    version: int = 1
-    optional: bool = False  # not a part of every run: made when asked for by name, or when a knob makes others need it
-    wanted: Callable[[RunConfig], bool] = lambda config: True  # noqa: ARG005 - whether the config has a use for it
-    needs_with: Callable[[RunConfig], tuple[str, ...]] = lambda config: ()  # noqa: ARG005 - needs that a knob brings
-    sources: Callable[[RunConfig], Any] = lambda config: None  # noqa: ARG005 - fingerprint of files it reads elsewhere
-    by_content: bool = False  # what needs it is addressed by the fact "content", once that is known
-
-    def needs_of(self, config: RunConfig) -> tuple[str, ...]:
-        """All that it needs, as the config stands."""
-        return self.needs + self.needs_with(config)
-
-
-def _inputs(config: RunConfig) -> Any:
-    from climb_engine.curate.inputs import fingerprint
-
-    return fingerprint(config.corpus)
-
-
-def _scorer_files(config: RunConfig) -> Any:
-    from climb_engine.curate.quality import fingerprint
-
-    return fingerprint(config.quality)
-
-
-def _section(name: str) -> Callable[[RunConfig], dict[str, Any]]:
-    return lambda config: knobs(getattr(config, name))
-
-
-def _splits(config: RunConfig) -> tuple[str, ...]:
-    return ("splits",) if labelling(config) == "splits" else ()
-
-
-def _duplicates(config: RunConfig) -> tuple[str, ...]:
-    return ("duplicates",) if config.duplicates.method != "none" else ()
-
-
-STAGES = (
-    Stage("corpus", stages.corpus, (), _section("corpus"), sources=_inputs),
-    Stage("embedding", stages.embedding, ("corpus",), _section("embedding")),
-    Stage("clustering", stages.clustering, ("corpus", "embedding"), stages.clustering_knobs),
-    Stage(
-        *("quality", stages.quality, ("corpus",), stages.quality_knobs),
-        needs_with=stages.quality_needs,
-        sources=_scorer_files,
-    ),
-    Stage(
-        *("duplicates", stages.duplicates, ("corpus",), stages.duplicates_knobs),
-        optional=True,
-        wanted=lambda config: bool(_duplicates(config)),
-    ),
-    Stage(
-        *("splits", splits.splits, ("corpus", "embedding", "clustering"), splits.splits_knobs),
-        optional=True,
-        wanted=lambda config: bool(_splits(config)),
-    ),
-    Stage(
-        *("domains", stages.domains, ("corpus", "clustering", "quality"), stages.domains_knobs, 2),
-        needs_with=lambda config: _splits(config) + _duplicates(config),
-        by_content=True,
-    ),
-    Stage(
-        *("tokens", stages.tokens, ("corpus", "clustering", "domains"), _section("tokens")),
-        needs_with=lambda config: _splits(config) + (_duplicates(config) if removes_duplicates(config) else ()),
-    ),
-    Stage("trunk", stages.trunk, ("domains", "tokens"), stages.trunk_knobs),
-    Stage(
-        "projection", stages.projection, ("corpus", "embedding", "clustering"), _section("projection"), optional=True
-    ),
-)
 _NO_MATTER = ("machine", "projection")  # sections that a mixture does not depend on
-TRUNK = "trunk"
-"""The last stage that the search needs."""
-_BY_NAME = {stage.name: stage for stage in STAGES}
 
 
 @dataclass(frozen=True)
@@ -190,11 +112,11 @@ class Run:
 
     def run(self, until: str = TRUNK, report: Report = silent) -> Artifact:
         """Make ``until`` and what it needs, as far as that is still to be made, and return its artifact."""
-        if until not in _BY_NAME:
-            raise ClimbError(f"there is no stage {until!r}; the stages are {', '.join(_BY_NAME)}")
-        if not _BY_NAME[until].wanted(self.config):
+        if until not in BY_NAME:
+            raise ClimbError(f"there is no stage {until!r}; the stages are {', '.join(BY_NAME)}")
+        if not BY_NAME[until].wanted(self.config):
             raise ClimbError(f"stage {until} has nothing to do here; 'climb plan' lists the stages that have")
-        needed = _ancestors(until, self.config)
+        needed = ancestors(until, self.config)
         for stage in STAGES:
             if stage.name in needed and not self.artifact(stage.name):
                 self._make(stage, report)
@@ -428,7 +350,7 @@ class Run:
             ),
             "overrides": [override.model_dump(exclude_defaults=True) for override in config.domains.overrides],
             "addresses": {
-                stage.name: self._addresses[stage.name] for stage in STAGES if stage.name in _ancestors(TRUNK, config)
+                stage.name: self._addresses[stage.name] for stage in STAGES if stage.name in ancestors(TRUNK, config)
             }
             | {"search": self.search_digest},
             "method": config.search.method,
@@ -455,7 +377,7 @@ class Run:
 
     def _standing(self, need: str, address: str) -> str:
         """What stands for a stage in the addresses of those that need it: its own, or what came out of it."""
-        if not _BY_NAME[need].by_content:
+        if not BY_NAME[need].by_content:
             return address
         if made := self.workspace.artifact(need, address):
             return str(made.facts.get("content", address))
@@ -463,7 +385,7 @@ class Run:
 
     def _is_known(self, need: str) -> bool:
         """Whether what stands for a stage stays as it is."""
-        return not _BY_NAME[need].by_content or bool(self._content or self.artifact(need))
+        return not BY_NAME[need].by_content or bool(self._content or self.artifact(need))
 
     def _sources(self, stage: Stage, wanted: Mapping[str, Any]) -> Any:
         try:
@@ -475,7 +397,7 @@ class Run:
             return last.manifest["sources"]
 
     def _planned(self, stage: Stage) -> Planned:
-        digest, optional = self._addresses[stage.name], stage.name not in _ancestors(TRUNK, self.config)
+        digest, optional = self._addresses[stage.name], stage.name not in ancestors(TRUNK, self.config)
         if self.artifact(stage.name):
             return Planned(stage.name, digest, "done", "", optional)
         parts = self.workspace.partial_parts(stage.name, digest)
@@ -514,7 +436,7 @@ class Run:
                 return found
             started = time.monotonic()
             needs = {need: self.needed(need) for need in stage.needs_of(self.config)}
-            work = stages.Work(self.config, needs, out, report, stage.name, self._runner)
+            work = Work(self.config, needs, out, report, stage.name, self._runner)
             facts = stage.body(work)
             seconds = time.monotonic() - started
             artifact = out.finish(self._manifest(stage, facts, seconds))
@@ -534,11 +456,6 @@ class Run:
             "machine": {"device": self.config.machine.device, "platform": platform.platform()},
             "libraries": _versions(),
         }
-
-
-def _ancestors(stage: str, config: RunConfig) -> set[str]:
-    """A stage's name and those of all that it needs, near and far."""
-    return {stage}.union(*(_ancestors(need, config) for need in _BY_NAME[stage].needs_of(config)))
 
 
 def _told(search: Search, trial: Trial) -> Event:

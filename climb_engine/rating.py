@@ -1,4 +1,7 @@
-"""Ratings in a run: what to rate next, taking ratings over, how well they teach, and what an annotator would cost."""
+"""Ratings in a run: what to rate next, taking ratings over, how well they teach, and what an annotator would cost.
+
+What is collected here changes no score: these are made from a snapshot, which only ``rescoring`` takes.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,8 @@ from climb_engine.curate.ratings import (
     read_ratings,
 )
 from climb_engine.pipeline import Run
-from climb_engine.stages import rows_of
+from climb_engine.rated import Standing, collected, ratings_file, set_apart, standing, without_ratings
+from climb_engine.stages.corpus import rows_of
 from climb_engine.types import METRICS, ClimbError, Ids, Report, silent
 
 if TYPE_CHECKING:
@@ -46,7 +50,6 @@ class Taken:
     ratings: int
     moved: int  # documents that have another number in the corpus now
     lost: int  # documents that are not in it; their ratings are kept, and set aside
-    switched_on: bool  # there are enough of them now, so that the config was changed to use them
 
 
 @dataclass(frozen=True)
@@ -57,14 +60,8 @@ class Progress:
     documents: int  # rated ones that are in the corpus
     moved: int
     lost: int
-    in_use: bool  # whether the config scores the corpus by them
+    standing: Standing
     metrics: Mapping[str, Fit]  # of those that were rated
-
-
-def ratings_file(run: Run) -> Path:
-    """The file of this run's ratings: ``quality.ratings``, or ``ratings.csv`` in its folder when that is not set."""
-    given = run.config.quality.ratings
-    return Path(given).expanduser() if given else (run.workspace.folder / "ratings.csv").absolute()
 
 
 def suggestions(run: Run, n: int = 20, seed: int = 0, without: Collection[int] = ()) -> list[dict[str, Any]]:
@@ -73,8 +70,9 @@ def suggestions(run: Run, n: int = 20, seed: int = 0, without: Collection[int] =
     None of them was rated, on any metric, or is in ``without``. The embeddings are read where they are, and only those
     of a sample. Raises ClimbError when the run has no embeddings yet.
     """
+    given, run = collected(run), without_ratings(run)
     rows = _documents(run)
-    known = {row.id for row in _followed(run, rows).rows} | set(without)
+    known = {row.id for row in _follow(given, rows).rows} | set(without)
     rated = np.array(sorted(known), dtype=np.int64)
     ids = suggest(rows.vectors, rows.count, rated, n, seed)
     sizes = run.needed("corpus").facts["part_documents"]
@@ -87,9 +85,7 @@ def suggestions(run: Run, n: int = 20, seed: int = 0, without: Collection[int] =
 def rate(run: Run, rows: Iterable[Rating]) -> Taken:
     """Add ratings to the run's file; those without a digest get that of the document with their number.
 
-    When ``quality.ratings`` is not set and a metric has ``FEWEST`` ratings, it is set to the file and "ratings" is
-    appended to ``quality.scorers``, so that the next run uses them. Raises ClimbError, with nothing added, for a
-    document that is not there.
+    No score changes by that. Raises ClimbError, with nothing added, for a document that is not there.
     """
     known, documents = list(rows), _documents(run)
     beyond = [row.id for row in known if row.digest is None and row.id >= documents.count]
@@ -100,9 +96,9 @@ def rate(run: Run, rows: Iterable[Rating]) -> Taken:
     known = [row if row.digest is not None else replace(row, digest=digests[row.id]) for row in known]
     followed = _follow(known, documents)
     path = ratings_file(run)
+    set_apart(run)
     add_ratings(path, (*followed.rows, *followed.lost))
-    run.__dict__.pop("_addresses", None)  # the scores' address knows the file's content
-    return Taken(path, len(known), **followed.facts, switched_on=_switched_on(run, path, documents))
+    return Taken(path, len(known), **followed.facts)
 
 
 def take(run: Run, path: Path) -> Taken:
@@ -145,11 +141,12 @@ def progress(run: Run) -> Progress:
     Raises ClimbError for a broken file, and when the run has no embeddings yet.
     """
     rows = _documents(run)
-    followed = _followed(run, rows)
-    ratings, section = followed.ratings, run.config.quality
+    given = collected(run)
+    followed = _follow(given, rows)
+    ratings = followed.ratings
     learned = fits(rows.vectors(ratings.ids), ratings.values)
-    in_use = bool(section.ratings) and "ratings" in section.scorers
-    return Progress(ratings_file(run), len(ratings.ids), **followed.facts, in_use=in_use, metrics=learned)
+    stands = standing(run, given)
+    return Progress(ratings_file(run), len(ratings.ids), **followed.facts, standing=stands, metrics=learned)
 
 
 # --- the annotator --------------------------------------------------------------------------------------------------
@@ -192,31 +189,12 @@ def _drawn(run: Run) -> tuple[Ids, list[str]]:
 
 
 def _documents(run: Run) -> Rows:
-    path = ratings_file(run)
-    if run.config.quality.ratings and not path.exists() and path.parent.is_dir():
-        add_ratings(path, ())  # a scorer's missing file would keep the run from being read at all
+    run = without_ratings(run)
     return rows_of(run.needed("corpus"), run.needed("embedding"))
 
 
 def _follow(given: Sequence[Rating], rows: Rows) -> Followed:
     return follow(given, rows.count, rows.digests, rows.digest_parts)
-
-
-def _followed(run: Run, rows: Rows) -> Followed:
-    path = ratings_file(run)
-    return _follow(read_ratings(path, rows.count) if path.exists() else [], rows)
-
-
-def _switched_on(run: Run, path: Path, rows: Rows) -> bool:
-    stored = run.workspace.read_config()
-    if stored.quality.ratings:
-        return False
-    values = _followed(run, rows).ratings.values
-    if (~np.isnan(values)).sum(axis=0).max(initial=0) < FEWEST:
-        return False
-    knobs = {"quality.ratings": str(path), "quality.scorers": [*stored.quality.scorers, "ratings"]}
-    run.configure(stored.with_values(knobs))
-    return True
 
 
 def _read(found: Artifact, sizes: Sequence[int], ids: Ids, columns: Sequence[str]) -> list[dict[str, Any]]:
@@ -261,8 +239,18 @@ def show_progress(run: Run, found: Progress, as_json: bool) -> None:
     ]
     table(f"Ratings of {run.workspace.name}, cross-validated", columns, rows)
     say(f"{found.documents} documents rated, in {found.path}{aside(found.moved, found.lost)}")
+    say(told(run, found.standing))
+
+
+def told(run: Run, found: Standing) -> str:
+    """What the scores are made from, and the command that changes it."""
+    command = f"'climb rate {run.workspace.name} use'"
     if not found.in_use:
-        say(f"not used yet: a metric with {FEWEST} ratings switches the ratings scorer on, unless you set its knobs")
+        less = f"; it takes {FEWEST} of one metric" if not found.enough else ""
+        return f"the scores are not made from them: {command} shows what that would change, and asks{less}"
+    if not found.behind:
+        return f"the scores are from all {found.used} ratings"
+    return f"the scores are from {found.used} of {found.total} ratings ({found.behind} are new or changed): {command}"
 
 
 def aside(moved: int, lost: int) -> str:

@@ -24,7 +24,6 @@ MAY_IMPORT = {
     "training": {"types", "config", "workspace", "search"},
     "clusters": {"types", "config", "workspace", "curate"},
     "stages": {"types", "config", "workspace", "runners", "curate", "search", "training", "clusters"},
-    "splits": {"types", "config", "curate", "stages", "clusters"},
     "export": {"types", "workspace", "search"},
     "external": {"types", "workspace"},
     "waiting": {"types", "workspace"},
@@ -32,7 +31,7 @@ MAY_IMPORT = {
     "tables": {"types", "config", "external", "search"},
     "pipeline": {
         *("types", "config", "workspace", "runners", "stages", "training", "external", "export", "curate", "search"),
-        *("reuse", "clusters", "splits", "waiting"),
+        *("reuse", "clusters", "waiting"),
     },
     "curation": {"types", "config", "workspace", "curate", "clusters", "pipeline"},
     "earlier": {"types", "config", "search", "pipeline"},
@@ -48,6 +47,17 @@ MAY_IMPORT = {
     },
 }
 INSIDE = {  # the few edges between neighbours in a room
+    "stages/quality": {"corpus", "work"},
+    "stages/splits": {"clustering", "work"},
+    "stages/graph": {
+        "work",
+        *("clustering", "corpus", "domains", "duplicates", "embedding", "projection", "quality", "splits", "tokens"),
+        "trunk",
+    },
+    **{
+        f"stages/{stage}": {"work"}
+        for stage in ("clustering", "corpus", "domains", "duplicates", "embedding", "projection", "tokens", "trunk")
+    },
     "curate/corpus": {"inputs"},
     "curate/quality": {"heuristics", "fasttext", "transformers", "ratings", "head", "annotator"},
     "curate/annotator": {"ratings"},

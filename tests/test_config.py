@@ -41,7 +41,7 @@ def test_any_text_and_any_numbers_survive_the_round_trip(why, weights):
         ({"clustering": {"n_cluster": 3}}, "there is no knob clustering.n_cluster; did you mean 'n_clusters'?"),
         (
             {"clustering": {"n_clusters": 1}},
-            "clustering.n_clusters: Input should be greater than or equal to 2 (got 1)",
+            "clustering: n_clusters must be at least 2, or 0 for a number that fits the corpus",
         ),
         ({"domains": {"thresholds": {"qualty": 3}}}, "no metric is called 'qualty'; did you mean 'quality'?"),
         ({"domains": {"overrides": [{"action": "keep"}]}}, "an override that says keep needs cluster = N"),

@@ -11,7 +11,8 @@ from climb_engine.config import RunConfig
 from climb_engine.curate import clustering
 from climb_engine.curate.clustering import distances_to, distinct_values, given_clusters, means
 from climb_engine.export.dataset import ClusteredOptions, MixedOptions
-from climb_engine.pipeline import STAGES, Run
+from climb_engine.pipeline import Run
+from climb_engine.stages.graph import STAGES
 from climb_engine.types import ClimbError
 from climb_engine.workspace import ArtifactWriter
 from tests.test_cli import climb  # noqa: F401

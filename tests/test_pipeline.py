@@ -8,7 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from climb_engine.pipeline import STAGES, Run
+from climb_engine.pipeline import Run
+from climb_engine.stages.graph import STAGES
 from climb_engine.types import ClimbError
 
 pytestmark = pytest.mark.network  # the static embedder comes out of a registry package

@@ -13,7 +13,7 @@ from climb_engine.pipeline import Run
 from climb_engine.runners import LocalRunner
 from climb_engine.search.checkpoint import save_hf
 from climb_engine.search.llama import LlamaShape, ProxyStack
-from climb_engine.stages import trunk_knobs
+from climb_engine.stages.trunk import trunk_knobs
 from climb_engine.training import Trainer, load_trunk
 from climb_engine.types import ClimbError, Mixture, Result, Trial, silent
 from climb_engine.workspace import digest_of

@@ -18,6 +18,9 @@ Clusters = npt.NDArray[np.int32]
 ASSIGN_ROWS = 16_384
 """Vectors compared with the centroids at a time: what bounds the memory of ``assign``."""
 
+DOCUMENTS_EACH, FEWEST, MOST = 40, 10, 1000
+"""How many clusters are made when the config leaves it open: one for so many documents, and the ends of that."""
+
 MOST_GIVEN = 100_000
 """A column with more values than this names no clusters."""
 
@@ -27,6 +30,12 @@ KEYWORD_VOCABULARY = 50_000
 _WORD = r"[^\W\d_]{3,}"  # letters of any script
 _MARKUP = re.compile(r"</?[a-z][^<>]{0,300}>|&#?\w{2,8};|https?://\S+", re.IGNORECASE)
 _CONTRACTIONS = "ain aren couldn didn doesn don hadn hasn haven isn mightn mustn needn shouldn wasn weren won wouldn"
+
+
+def resolved(config: ClusteringConfig, documents: int) -> ClusteringConfig:
+    """The config with a number of clusters in the place of 0: what that comes to for so many documents."""
+    wanted = config.n_clusters or min(MOST, max(FEWEST, documents // DOCUMENTS_EACH), documents)
+    return config.model_copy(update={"n_clusters": wanted})
 
 
 def sample_rows(part_sizes: Sequence[int], wanted: int, seed: int) -> list[Ids]:
@@ -42,7 +51,7 @@ def sample_rows(part_sizes: Sequence[int], wanted: int, seed: int) -> list[Ids]:
 def train_centroids(sample: npt.NDArray[Any], config: ClusteringConfig, on_gpu: bool | None = None) -> Vectors:
     """K-means (faiss, Euclidean) of a sample (s, d) of unit rows: centroids (k, d) float32, not scaled to unit length.
 
-    ``on_gpu`` None: when faiss sees a GPU. The same sample, config and machine give the same centroids.
+    ``config`` is ``resolved``. ``on_gpu`` None: when faiss sees a GPU. The same sample, config and machine give the same centroids.
 
     Raises ClimbError when the sample has fewer rows than clusters are wanted.
     """
@@ -52,7 +61,7 @@ def train_centroids(sample: npt.NDArray[Any], config: ClusteringConfig, on_gpu: 
     if size < config.n_clusters:
         raise ClimbError(
             f"clustering.n_clusters = {config.n_clusters}, but there are only {size} documents to cluster; "
-            f"set clustering.n_clusters to {size} or fewer, or add documents"
+            f"set clustering.n_clusters to {size} or fewer, or to 0 for a number that fits, or add documents"
         )
     kmeans = faiss.Kmeans(
         dimensions,

@@ -7,6 +7,7 @@ removed, and their numbers move on. curate/head.py learns from what is found her
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -112,6 +113,25 @@ def add_ratings(path: Path, rows: Iterable[Rating]) -> None:
         writer.writerows(_cells(row) for row in rows)
         file.flush()
         os.fsync(file.fileno())
+
+
+def as_csv(rows: Iterable[Rating]) -> bytes:
+    """The content of a file of its own for these ratings."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*COLUMNS, DIGEST], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(_cells(row) for row in rows)
+    return text.getvalue().encode()
+
+
+def latest(rows: Iterable[Rating]) -> list[Rating]:
+    """Of several ratings for one thing only the last, sorted by document: the same ratings, the same list."""
+    found: dict[tuple[int | None, int | None, str], Rating] = {}
+    for row in rows:
+        thing = (row.id if row.digest is None else None, row.digest, row.metric)
+        found.pop(thing, None)
+        found[thing] = row
+    return sorted(found.values(), key=lambda row: (row.id, row.metric))
 
 
 def parsed(cells: Mapping[str, str | None], where: str) -> Rating:

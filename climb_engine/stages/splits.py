@@ -15,7 +15,8 @@ import pyarrow as pa
 from climb_engine.clusters import clusters_of_documents
 from climb_engine.config import RunConfig, knobs
 from climb_engine.curate.overrides import cluster_splits, lineage
-from climb_engine.stages import GIVEN, Work, keywords_of
+from climb_engine.stages.clustering import GIVEN, keywords_of
+from climb_engine.stages.work import Work
 from climb_engine.types import ClimbError, FloatArray, Ids, Vectors
 
 _RESTARTS = 10  # k-means into a few parts is cheap, and one start may miss the parts that there are
