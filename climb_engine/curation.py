@@ -101,7 +101,7 @@ def _foreseen(run: Run, made: Domains) -> Run:
     if not run.artifact(labelled):
         return run
     without = run.address("duplicates") if removes_duplicates(run.config) else None
-    return run.with_config(run.config, domains_content(run.address(labelled), without, made))
+    return run.with_config(run.config, {"domains": domains_content(run.address(labelled), without, made)})
 
 
 def merges(run: Run) -> tuple[Cut, ...]:

@@ -1,8 +1,8 @@
 """Which stage feeds which, and the Python API: a ``Run`` goes from a config to a mixture.
 
 An artifact's address is a hash of its stage's name and version, all knobs of its section and the addresses of what it
-needs. So what is done is found, what changed reruns, and two variants share what they share. What needs the domains is
-addressed by what these are, not by how they were decided on: a limit that changes no decision costs no search.
+needs. So what is done is found, what changed reruns, and two variants share what they share. The corpus and the domains
+stand in those addresses with what came out: files that were touched and limits that change no decision cost no search.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 from climb_engine import waiting
@@ -72,7 +73,7 @@ class Run:
     def __init__(self, folder: Path | str) -> None:
         self.workspace = Workspace(Path(folder))
         self.config = self.workspace.read_config()
-        self._content: str | None = None
+        self._contents: Mapping[str, str] = {}
 
     @classmethod
     def create(cls, folder: Path | str, config: RunConfig) -> Self:
@@ -87,17 +88,17 @@ class Run:
     def configure(self, config: RunConfig) -> None:
         """Replace the config; what it changes is recomputed when next asked for."""
         self.workspace.write_config(config)
-        self.config, self._content = config, None
+        self.config, self._contents = config, {}
         self.__dict__.pop("_addresses", None)
 
-    def with_config(self, config: RunConfig, content: str | None = None) -> Self:
+    def with_config(self, config: RunConfig, contents: Mapping[str, str] = MappingProxyType({})) -> Self:
         """The same run as it would be with this config; nothing is written.
 
-        content: what the domains would be (``stages.domains_content``), where that is known before they are made.
+        contents: stage -> its fact "content", where that is known before the stage has run.
         """
         then = copy.copy(self)
         then.__dict__.pop("_addresses", None)
-        then.config, then._content = config, content
+        then.config, then._contents = config, contents
         return then
 
     def address(self, stage: str) -> str:
@@ -254,7 +255,8 @@ class Run:
         from climb_engine.reuse import sources
 
         search, tokens = self.open_search(), self.needed("tokens")
-        return sources(self.workspace, search, tokens, self._search_of, tolerance)
+        sizes = self.needed("corpus").facts["part_documents"]
+        return sources(self.workspace, search, tokens, sizes, self._search_of, tolerance)
 
     def reuse(self, tolerance: float = 0.05) -> tuple[Trial, ...]:
         """Take over what is ``reusable`` as data for the search; what was taken over before is not taken again."""
@@ -381,11 +383,11 @@ class Run:
             return address
         if made := self.workspace.artifact(need, address):
             return str(made.facts.get("content", address))
-        return self._content or address  # of what is not known yet nothing can have been made
+        return self._contents.get(need, address)  # of what is not known yet nothing can have been made
 
     def _is_known(self, need: str) -> bool:
         """Whether what stands for a stage stays as it is."""
-        return not BY_NAME[need].by_content or bool(self._content or self.artifact(need))
+        return not BY_NAME[need].by_content or need in self._contents or self.artifact(need) is not None
 
     def _sources(self, stage: Stage, wanted: Mapping[str, Any]) -> Any:
         try:

@@ -29,7 +29,12 @@ class Source:
 
 
 def sources(
-    workspace: Workspace, search: Search, tokens: Artifact, address: Callable[[str], str], tolerance: float
+    workspace: Workspace,
+    search: Search,
+    tokens: Artifact,
+    sizes: Sequence[int],
+    address: Callable[[str], str],
+    tolerance: float,
 ) -> tuple[Source, ...]:
     """The earlier searches of a run that have results, the one whose tokens were made last first.
 
@@ -37,6 +42,7 @@ def sources(
         workspace: of the run.
         search: the present one.
         tokens: what it mixes.
+        sizes: documents of each part of the corpus.
         address: of the tokens to that of their search, with the knobs of the present one.
         tolerance: the largest distance of a trial that is offered.
     """
@@ -49,19 +55,17 @@ def sources(
         if reason := _incomparable(other, tokens):
             found.append(Source(digest, len(trials), np.empty(0), (), reason))
             continue
-        carried = _carried(workspace, search, other, tokens, digest, trials)
+        carried = _carried(search, other, tokens, sizes, digest, trials)
         found.append(_offered(search, digest, carried, tolerance))
     return tuple(found)
 
 
 def _carried(
-    workspace: Workspace, search: Search, old: Artifact, new: Artifact, digest: str, trials: Sequence[Trial]
+    search: Search, old: Artifact, new: Artifact, sizes: Sequence[int], digest: str, trials: Sequence[Trial]
 ) -> tuple[Reusable, ...]:
     """Trials over the domains of ``old`` as the nearest allowed mixtures over those of ``new``."""
-    corpus = workspace.artifact("corpus", new.manifest["inputs"]["corpus"])
-    assert corpus is not None, "tokens are made of a corpus"
     before, now = trials[0].mixture.domains, search.space.domains
-    overlap = Overlap.count(_parts(old, new, corpus.facts["part_documents"]), len(before), len(now))
+    overlap = Overlap.count(_parts(old, new, sizes), len(before), len(now))
     weights = np.array([trial.mixture.weights for trial in trials])
     carried = search.space.project(overlap.carry(weights))
     distances = overlap.distance(weights, carried)

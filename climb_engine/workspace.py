@@ -167,11 +167,12 @@ class ArtifactWriter(Artifact):
         """Whether a file has been put already, by this process or by one that was stopped."""
         return (self.folder / name).exists()
 
-    def put_table(self, name: str | int, table: pa.Table) -> None:
-        """Put a table as Parquet (zstd, small row groups)."""
+    def put_table(self, name: str | int, table: pa.Table) -> str:
+        """Put a table as Parquet (zstd, small row groups), and return the SHA-256 of the file."""
         buffer = io.BytesIO()
         pq.write_table(table, buffer, compression="zstd", row_group_size=ROW_GROUP)
         write_atomically(self.folder / f"{file_name(name)}.parquet", buffer.getbuffer())
+        return hashlib.sha256(buffer.getbuffer()).hexdigest()
 
     def put_array(self, name: str | int, array: np.ndarray) -> None:
         """Put an array as .npy."""

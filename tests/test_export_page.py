@@ -56,7 +56,7 @@ def test_the_hash_is_the_same_after_a_round_trip_and_another_for_other_weights_o
     assert content_hash(read["weights"], read["provenance"]) == before
     assert content_hash({**WEIGHTS, "cooking": np.nextafter(1 / 3, 1)}, provenance) != before
     assert content_hash(WEIGHTS, {**provenance, "run": "renamed", "trials": 13}) == before
-    assert content_hash(WEIGHTS, {**provenance, "addresses": {"tokens": "other"}}) != before
+    assert content_hash(WEIGHTS, {**provenance, "addresses": {"search": "other"}}) != before
 
 
 def test_former_exports_are_listed_with_what_they_are_and_broken_ones_do_no_harm(tmp_path):

@@ -2,8 +2,11 @@
 
 import hashlib
 import json
+import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -120,6 +123,23 @@ def test_a_changed_threshold_reruns_only_what_depends_on_it_and_the_plan_says_wh
     ]
     assert plan["domains"].why == 'domains.thresholds: {"advertisement": 2.5} -> {"advertisement": 2.4}'
     assert plan["tokens"].why == "domains may change"
+
+
+def test_files_that_were_moved_or_touched_are_read_again_and_nothing_else(own_run, tmp_path):
+    source, trunk, search = Path(own_run.config.corpus.inputs[0]), own_run.needed("trunk"), own_run.search_digest
+    moved = Path(shutil.copy(source, tmp_path / source.name))
+    own_run.configure(own_run.config.with_values({"corpus.inputs": [str(moved)]}))
+    plan = {stage.stage: stage for stage in own_run.plan()}
+    assert plan["corpus"].why.startswith("corpus.inputs: ")
+    assert plan["embedding"].why == "corpus may change"
+    for touched in (1_000, 2_000):
+        events = []
+        assert own_run.run(report=events.append) == trunk
+        assert {event.stage for event in events} == {"corpus"}
+        assert own_run.search_digest == search
+        os.utime(moved, ns=(touched, touched))
+        own_run = Run(own_run.workspace.folder)
+        assert {stage.stage: stage for stage in own_run.plan()}["corpus"].why == "the input files changed"
 
 
 def test_the_reason_of_an_override_is_history_and_reruns_nothing(own_run):

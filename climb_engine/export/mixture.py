@@ -46,7 +46,7 @@ def content_hash(weights: Mapping[str, float], provenance: Mapping[str, Any]) ->
 
     Not with what leads to the same weights: the run's name, a method's knobs, the number of trials.
     """
-    return digest_of({"weights": dict(weights), "addresses": provenance["addresses"]})
+    return digest_of({"weights": dict(weights), "search": provenance["addresses"]["search"]})
 
 
 def texts(record: Mapping[str, Any]) -> dict[str, str]:

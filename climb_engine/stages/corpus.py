@@ -9,7 +9,7 @@ import numpy as np
 
 from climb_engine.stages.work import Work
 from climb_engine.types import ClimbError, Ids, Vectors
-from climb_engine.workspace import Artifact, read_json
+from climb_engine.workspace import Artifact, digest_of, read_json
 
 if TYPE_CHECKING:
     from climb_engine.curate.quality import Rows
@@ -21,19 +21,20 @@ def corpus(work: Work) -> dict[str, Any]:
     from climb_engine.curate.corpus import CorpusState, corpus_parts
 
     section, out = work.config.corpus, work.out
-    state, sizes, characters = CorpusState(), [], 0
+    state, sizes, characters, contents = CorpusState(), [], 0, []
     finished = 0
     while out.has(f"part-{finished:05d}.json"):  # written after its part, so its part is whole
         saved = read_json(out.path(f"part-{finished:05d}.json"))
         state = CorpusState.from_json(saved["state"])
         sizes.append(saved["documents"])
         characters += saved["characters"]
+        contents.append(saved["content"])
         finished += 1
     digests = [out.table(part, ["digest"])["digest"].to_numpy() for part in range(finished)]
     for table, after in corpus_parts(section, state, digests):
         count = sum(len(text) for text in table["text"].to_pylist())
-        out.put_table(finished, table)
-        saved = {"state": after.as_json(), "documents": table.num_rows, "characters": count}
+        contents.append(out.put_table(finished, table))
+        saved = {"documents": table.num_rows, "characters": count, "content": contents[-1], "state": after.as_json()}
         out.put_json(finished, saved)
         state, finished, characters = after, finished + 1, characters + count
         sizes.append(table.num_rows)
@@ -42,6 +43,7 @@ def corpus(work: Work) -> dict[str, Any]:
         reasons = ", ".join(f"{n} {reason}" for reason, n in state.rejected.items()) or "the inputs hold none"
         raise ClimbError(f"no document was accepted ({reasons}); check corpus.inputs and corpus.text_column")
     return {
+        "content": digest_of(contents),
         "documents": sum(sizes),
         "characters": characters,
         "part_documents": sizes,

@@ -68,7 +68,7 @@ def _duplicates(config: RunConfig) -> tuple[str, ...]:
 
 
 STAGES = (
-    Stage("corpus", corpus.corpus, (), _section("corpus"), sources=_inputs),
+    Stage("corpus", corpus.corpus, (), _section("corpus"), sources=_inputs, by_content=True),
     Stage("embedding", embedding.embedding, ("corpus",), _section("embedding")),
     Stage("clustering", clustering.clustering, ("corpus", "embedding"), clustering.clustering_knobs),
     Stage(
