@@ -46,6 +46,11 @@ def status(run: Run, search: Search | None) -> dict[str, Any]:
             "predictor": vars(outcome.chosen.trust) if outcome.chosen and outcome.chosen.trust else None,
             "gain": finite(outcome.gain),
             "gain_interval_95": [finite(value) for value in outcome.gain_interval],
+            "gain_pairs": [{"chosen": chosen, "natural": natural} for chosen, natural in outcome.pairs],
+            "gains_by_metric": {
+                name: {"mean": finite(mean), "interval_95": [finite(value) for value in interval]}
+                for name, (mean, interval) in outcome.gains.items()
+            },
             "noise_sd": finite(outcome.noise_sd),
             "signal_to_noise": finite(outcome.signal_to_noise),
         }
@@ -82,6 +87,8 @@ def show_outcome(search: Search) -> None:
         say(f"  chosen mixture   {_scores(outcome.confirmed)}; predicted {outcome.chosen.predicted:.4f}")
     if math.isfinite(outcome.gain):
         say(f"  gain             {_gain(outcome)}")
+        if len(outcome.gains) > 1:
+            say(f"    by metric      {_gains(outcome)}")
     if outcome.chosen:
         _show_trust(outcome.chosen)
         if search.finished:
@@ -137,7 +144,18 @@ def _gain(outcome: Outcome) -> str:
     if not math.isfinite(low):
         return f"{outcome.gain:+.4f} (one run; confirm with more)"
     verdict = "beyond the noise" if low > 0 or high < 0 else "within the noise"
-    return f"{outcome.gain:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}: {verdict}"
+    natural = sum(of for _, of in outcome.pairs) / len(outcome.pairs)
+    pairs = f"in {len(outcome.pairs)} pairs of runs with the same seed (natural's there: {natural:.4f})"
+    return f"{outcome.gain:+.4f} {pairs}, 95 % interval {low:+.4f} to {high:+.4f}: {verdict}"
+
+
+def _gains(outcome: Outcome) -> str:
+    """The gain in each metric, the worst first: what is better on the whole may be worse in a part."""
+    told = []
+    for name, (mean, (low, high)) in sorted(outcome.gains.items(), key=lambda entry: entry[1][0]):
+        known = "" if low <= 0 <= high else ", better" if low > 0 else ", worse" if high < 0 else ""
+        told.append(f"{name} {mean:+.4f}{known}")
+    return "; ".join(told) + " (beyond the noise where it says better or worse)"
 
 
 def _show_trust(chosen: Choice) -> None:

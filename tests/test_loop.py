@@ -194,6 +194,20 @@ def test_the_gain_is_paired_by_seed():
     pairs = [score - natural[seed] for seed, score in enumerate(outcome.confirmed, 1)]
     assert outcome.gain == pytest.approx(np.mean(pairs))
     assert outcome.gain_interval[0] < outcome.gain < outcome.gain_interval[1]
+    assert [chosen - natural for chosen, natural in outcome.pairs] == pytest.approx(pairs)
+
+
+def test_a_gain_on_the_whole_tells_what_got_worse():
+    settings = config(reference_runs=4, confirm=3)
+    space = MixtureSpace.from_config(DOMAINS, np.array([400, 300, 200, 100]), settings)
+    found = Search(space, Objective({"x/bpb": 3.0, "y/bpb": 1.0}), settings, [])
+    while trials := found.ask(99):
+        for trial in trials:
+            x, noise = trial.mixture.weights[0], trial.seed * 1e-3
+            found.tell(trial.id, Result({"x/bpb": x + noise * x, "y/bpb": 1 - x + noise * x}, 1, 0.1, 1.0))
+    gains = found.outcome().gains
+    assert gains["x/bpb"][1][0] > 0 > gains["y/bpb"][1][1]
+    assert found.outcome().gain == pytest.approx((3 * gains["x/bpb"][0] + gains["y/bpb"][0]) / 4)
 
 
 def test_reading_a_search_writes_nothing_to_its_log():

@@ -77,7 +77,8 @@ def plan(name: Name, as_json: Json = False) -> None:
     if as_json:
         say(json.dumps([vars(stage) for stage in stages], indent=1))
         return
-    table(f"Plan of {name}", ("stage", "address", "state", "why"), [tuple(vars(s).values()) for s in stages], numeric=9)
+    rows = [(stage.stage, stage.digest, stage.state, stage.why) for stage in stages]
+    table(f"Plan of {name}", ("stage", "address", "state", "why"), rows, numeric=9)
 
 
 def run(

@@ -241,10 +241,12 @@ class Search:
 
     def outcome(self) -> Outcome:
         """Sum up what has been measured so far."""
-        natural = self._scores_of(self.space.natural, "natural")
-        choice = self.choice
-        confirmed = self._scores_of(choice.mixture.weights, "confirm") if choice else {}
+        choice, objective = self.choice, self.objective
+        references = self._runs_of(self.space.natural, "natural")
+        confirming = self._runs_of(choice.mixture.weights, "confirm") if choice else {}
+        natural, confirmed = (_scored(runs, objective) for runs in (references, confirming))
         gain, interval = paired_gain(confirmed, natural)
+        terms = [replace(objective, weights={name: 1.0}) for name in objective.weights]
         repeats = list(self._repeats().values())
         sd, freedom = noise(repeats)
         best = max((t for t in self.own if t.result), key=self.score, default=None)
@@ -256,6 +258,11 @@ class Search:
             best_score=self.score(best) if best else math.nan,
             gain=gain,
             gain_interval=interval,
+            pairs=tuple((confirmed[seed], natural[seed]) for seed in confirmed if seed in natural),
+            gains={
+                name: paired_gain(_scored(confirming, term), _scored(references, term))
+                for name, term in zip(objective.weights, terms, strict=True)
+            },
             noise_sd=sd,
             noise_freedom=freedom,
             signal_to_noise=signal_to_noise([float(np.mean(scores)) for scores in repeats], sd),
@@ -369,10 +376,14 @@ class Search:
     def _mixture(self, weights: FloatArray) -> Mixture:
         return Mixture(self.space.domains, weights)
 
-    def _scores_of(self, weights: FloatArray, origin: str) -> dict[int, float]:
+    def _runs_of(self, weights: FloatArray, origin: str) -> dict[int, Result]:
+        """Results by seed."""
         key = _key(weights)
-        same = [t for t in self.trials if t.result and t.origin == origin and _key(t.mixture.weights) == key]
-        return {trial.seed: self.score(trial) for trial in same}
+        return {
+            trial.seed: trial.result
+            for trial in self.trials
+            if trial.result and trial.origin == origin and _key(trial.mixture.weights) == key
+        }
 
     def _repeats(self) -> dict[bytes, list[float]]:
         groups: dict[bytes, list[float]] = {}
@@ -380,6 +391,10 @@ class Search:
             if trial.result:
                 groups.setdefault(_key(trial.mixture.weights), []).append(self.score(trial))
         return groups
+
+
+def _scored(runs: Mapping[int, Result], objective: Objective) -> dict[int, float]:
+    return {seed: objective.score(result.metrics) for seed, result in runs.items()}
 
 
 def _key(weights: FloatArray) -> bytes:

@@ -64,6 +64,8 @@ class Outcome:
     best_score: float
     gain: float  # mean paired difference, chosen minus natural, over the fresh seeds
     gain_interval: tuple[float, float]  # 95 %, Student t
+    pairs: tuple[tuple[float, float], ...]  # chosen and natural under the same seed: what the gain is the mean of
+    gains: Mapping[str, tuple[float, tuple[float, float]]]  # as the gain, of each metric that the score is made of
     noise_sd: float  # standard deviation of a score when only the seed changes
     noise_freedom: int
     signal_to_noise: float  # sd between mixtures over noise_sd
