@@ -1,34 +1,39 @@
-"""Two to four mixtures side by side: weights, scores, repeats."""
+"""Two to four mixtures side by side: weights, scores, repeats; and whether what was found holds for larger models."""
 
 import streamlit as st
 
-from app import session
-from app.compare import panels, pick
+from app import earlier, session
+from app.compare import gainspanel, panels, pick, proofpanel
 from app.compare.training import train
+from app.opening import folder_or_stop, search_or_stop
 from app.words import plain
-from climb_engine.pipeline import Run
+
+VIEWS = ("side by side", "proof on larger models")
 
 pick.title()
-folder = session.workspace()
-if folder is None or not folder.config_path.exists():
-    st.caption("There is no run to look at yet. Make one under New run.")
-    st.stop()
+folder = folder_or_stop()
 with session.explained():
-    run = Run(folder.folder)
-    search = session.read_search(run)
-    if search is None:
-        st.caption(f"{plain(folder.name)} has no domains to mix yet, or none for its settings. See the overview.")
+    view = st.segmented_control(
+        "View", VIEWS, default=VIEWS[0], key="view", required=True, bind="query-params", label_visibility="collapsed"
+    )
+    earlier.banner(folder)
+    run = earlier.opened(folder)
+    job, read_only = session.latest_job(folder), earlier.read_only(run)
+    if view == VIEWS[1]:
+        proofpanel.proof(run, session.read_search(run), job, read_only)
         st.stop()
+    search = search_or_stop(run)
     found = pick.picker(run, search)
     if not found:
         st.caption("Choose two to four mixtures.")
         st.stop()
     times = panels.times_allowed(run)
     panels.cards(search, found, times)
-    train(run, search, [picked.one for picked in found], session.latest_job(folder))
-    panels.gains(search, found)
+    train(run, search, [picked.one for picked in found], job, read_only)
+    gainspanel.gains(search, found)
     if search.choice and search.choice.trust and search.choice.trust.warning:
         st.warning(plain(search.choice.trust.warning))
+    proofpanel.teaser(run)
     sides = st.grid(2, min_column_width=380, gap="medium", key="sides")
     with sides.cell():
         panels.weights_chart(search, found)
@@ -36,4 +41,4 @@ with session.explained():
         panels.scores_chart(search, found)
     with session.explained():
         panels.repeats_part(run, search, found, times)
-    panels.tables(search, found)
+    panels.tables(run, search, found)

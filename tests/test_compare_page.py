@@ -12,13 +12,15 @@ import pytest
 from app.compare import charts
 from app.compare import sums as comparesums
 from app.compare.charts import Measured
-from app.compare.compared import compared, differences, names, spread, task_title, tasks, trial_names
+from app.compare.compared import Compared, compared, names, spread, task_title, tasks, trial_names, without_regmix
+from app.compare.gains import differences, other_gains, part_gains, score_gain, sum_of, verdict
 from climb_engine.config import RunConfig
 from climb_engine.jobs import working
 from climb_engine.pipeline import Run
 from climb_engine.search.loop import Search
+from climb_engine.search.objective import Objective
 from climb_engine.search.reuse import Reusable
-from climb_engine.types import ClimbError, Mixture, Result
+from climb_engine.types import ClimbError, Mixture, Result, Trial
 from climb_engine.workspace import Workspace
 from tests.test_charts import EYES, seen
 from tests.test_pages import HOSTILE, cut_log, ended, pressed, shown, turned, words
@@ -36,12 +38,12 @@ def test_equal_weights_have_as_many_effective_domains_as_there_are_and_one_alone
 
 def test_repeats_are_tokens_drawn_over_tokens_there_are():
     weights, tokens = np.array([0.5, 0.5, 0.0, 0.0]), np.array([10.0, 100.0, 5.0, 0.0])
-    assert comparesums.repeats(weights, tokens, 100).tolist() == [5, 0.5, 0, 0]
-    assert comparesums.repeats(np.array([1.0]), np.array([0.0]), 1)[0] == math.inf
+    assert comparesums.times_read(weights, tokens, 100).tolist() == [5, 0.5, 0, 0]
+    assert comparesums.times_read(np.array([1.0]), np.array([0.0]), 1)[0] == math.inf
     assert comparesums.most_tokens(weights, tokens, 4) == 80
-    read = comparesums.repeats(weights, tokens, 100)
+    read = comparesums.times_read(weights, tokens, 100)
     assert comparesums.too_often(("a", "b", "c", "d"), read, 4) == [("a", 5.0)]
-    assert comparesums.too_often(("a", "b", "c", "d"), comparesums.repeats(weights, tokens, 80), 4) == []
+    assert comparesums.too_often(("a", "b", "c", "d"), comparesums.times_read(weights, tokens, 80), 4) == []
 
 
 def test_the_domains_that_differ_most_come_first_then_the_heaviest():
@@ -129,6 +131,7 @@ def test_every_mixture_there_is_can_be_chosen_the_best_trials_first(finished_run
     found = names(search, ["mixture"])
     assert found[:4] == ["chosen", "natural", "uniform", "random"]
     assert "regmix" not in found  # too few trials for its regression
+    assert "needs 45 measured trials of the first iteration, there are 6" in without_regmix(search)
     assert "export-mixture" in found
     scores = [search.score(search.trials[int(name.removeprefix("trial-"))]) for name in trial_names(search)]
     assert scores == sorted(scores, reverse=True)
@@ -197,6 +200,91 @@ def test_tasks_are_scored_each_by_itself_and_add_up_to_the_score(finished_run):
     assert task_title("own/bpb") == "own, minus bits per byte"
 
 
+# Gains
+
+
+def measured(key, seeds, weights=(0.5, 0.5), **metrics):
+    """A mixture with runs: each metric's values by run; heldout_x stands for heldout/x, t_bpb for t/bpb."""
+    mixture = Mixture(("x", "y"), np.array(weights))
+    rows = [{name.replace("_", "/", 1): values[run] for name, values in metrics.items()} for run in range(len(seeds))]
+    runs = {
+        seed: Trial(seed, 1, "sampled", mixture, seed, Result(row, 10, 1.0, 1.0))
+        for seed, row in zip(seeds, rows, strict=True)
+    }
+    return Compared(key, mixture, runs)
+
+
+TARGET = Objective({"easy/bpb": 1.0, "hard/bpb": 1.0})
+NATURAL = measured(
+    "natural", (0, 1, 2, 3),
+    easy_bpb=(9.0, 2.0, 2.01, 1.99), hard_bpb=(9.0, 3.0, 3.0, 3.0), heldout_x=(1.0,) * 4, hard_acc=(0.25,) * 4,
+)  # fmt: skip
+MINE = measured(
+    "mine", (1, 2, 3),
+    easy_bpb=(1.8, 1.80, 1.80), hard_bpb=(3.01, 2.99, 3.06), heldout_x=(1.5, 1.51, 1.49), hard_acc=(0.35, 0.351, 0.35),
+)  # fmt: skip
+
+
+def test_a_gain_counts_the_pairs_alone_so_that_its_numbers_add_up():
+    gain = score_gain(MINE, NATURAL, TARGET)
+    assert gain.pairs == 3  # not natural's fourth run, which is an outlier
+    assert gain.levels == pytest.approx((-2.41, -2.5))
+    assert gain.mean == pytest.approx(gain.levels[0] - gain.levels[1])
+    assert "Over the same 3 seeds: mine -2.4100, natural -2.5000, difference +0.0900" in sum_of(gain)
+
+
+def test_a_gain_is_positive_where_it_is_better_whatever_the_metric():
+    parts = {gain.metric: gain for gain in part_gains(MINE, NATURAL, TARGET)}
+    others = {gain.metric: gain for gain in other_gains(MINE, NATURAL, TARGET)}
+    assert parts["easy/bpb"].mean == pytest.approx(0.2)
+    assert parts["easy/bpb"].levels == pytest.approx((1.8, 2.0))
+    assert others["hard/acc"].mean == pytest.approx(0.1, abs=0.001)
+    assert others["heldout/x"].mean == pytest.approx(-0.5)
+    assert set(others) == {"hard/acc", "heldout/x"}
+    assert parts["easy/bpb"].beyond and not parts["hard/bpb"].beyond
+
+
+def test_the_verdict_says_what_got_worse_in_the_headline_and_by_how_much():
+    objective = TARGET
+    parts, others = part_gains(MINE, NATURAL, objective), other_gains(MINE, NATURAL, objective)
+    found = verdict(score_gain(MINE, NATURAL, objective), parts, others)
+    text = "\n".join(found.lines)
+    assert found.kind == "good"
+    assert found.headline.startswith("mine is better than natural by 0.0900, beyond the noise; but worse on hard")
+    assert "Worse: hard by 0.0200 bits per byte (within the noise)" in text
+    assert "Better: easy by 0.2000 bits per byte (beyond the noise)" in text
+    assert "held-out text of 1 of 1 domains got worse, most of all x (by 0.5000 bits per byte)" in text
+    assert "better are hard/acc by 10.0 points of accuracy" in text
+
+
+def test_the_other_way_round_is_as_much_worse():
+    found = verdict(score_gain(NATURAL, MINE, TARGET), part_gains(NATURAL, MINE, TARGET), [])
+    assert (found.kind, found.headline) == ("bad", "natural is worse than mine by 0.0900, beyond the noise")
+
+
+def test_without_a_common_seed_nothing_is_said_of_the_difference():
+    alone = measured("alone", (7,), easy_bpb=(1.0,), hard_bpb=(1.0,))
+    found = verdict(score_gain(alone, NATURAL, TARGET), part_gains(alone, NATURAL, TARGET), [])
+    assert (found.kind, found.lines) == ("unclear", ())
+    assert "no seed in common" in found.headline
+
+
+def test_gains_stand_about_a_line_at_0_filled_where_they_are_beyond_the_noise():
+    lines = [
+        charts.GainLine("<b>sure</b>", "#111", 0.02, (0.01, 0.03), 100, 1),
+        charts.GainLine("maybe", "#222", 0.01, (-0.01, 0.03)),
+        charts.GainLine("once", "#333", -0.01, (math.nan, math.nan)),
+        charts.GainLine("none", "#444", math.nan, (math.nan, math.nan)),
+    ]
+    figure = charts.gain_panels([("tasks", lines)])
+    points = [trace for trace in figure.data if trace.mode == "markers"]
+    assert [point.marker.symbol for point in points] == ["circle", "circle-open", "circle-open"]
+    told = [annotation.text for annotation in figure.layout.annotations]
+    assert {"+2.0 [+1.0, +3.0]", "-0.0100 (no interval)", "not known"} < set(told)
+    assert figure.layout.xaxis.range[0] < -0.01 and figure.layout.xaxis.range[1] > 3
+    assert "&lt;b&gt;sure&lt;/b&gt;" in figure.layout.yaxis.ticktext
+
+
 # The page
 
 
@@ -230,7 +318,10 @@ def opened(**asked):
 
 
 def bars(app):
-    return json.loads(app.get("plotly_chart")[0].proto.spec)
+    return next(
+        found for chart in app.get("plotly_chart") for found in [json.loads(chart.proto.spec)]
+        if any(trace.get("type") == "bar" for trace in found["data"])
+    )  # fmt: skip
 
 
 @pytest.mark.usefixtures("runs")
@@ -254,10 +345,36 @@ def test_the_found_mixture_stands_beside_the_natural_one_from_the_start(mine):
     assert "mean of 3 runs ± sd over seeds; the reference runs" in text
     assert "of 4 effective domains" in text
     assert "train" not in {button.key for button in app.button}
-    outcome = Run(mine).open_search().outcome()
-    gains = app.dataframe[0].value
-    assert gains["mean"].tolist() == [pytest.approx(outcome.gain)]
-    assert gains["pairs"].tolist() == [2]
+    search = Run(mine).open_search()
+    outcome = search.outcome()
+    assert f"difference {outcome.gain:+.4f}, 95 % {outcome.gain_interval[0]:+.4f}" in text
+    assert "Over the same 2 seeds" in text
+    gains = next(frame.value for frame in app.dataframe if "better" in frame.value)
+    assert gains["metric"].tolist()[:3] == ["score", "own/bpb", "heldout/all"]
+    assert gains["better"][0] == pytest.approx(outcome.gain)
+    assert gains["one"][0] - gains["other"][0] == pytest.approx(outcome.gain)
+    assert len(gains) == 3 + 2 + 4  # the score, its parts, accuracies, and every domain
+
+
+@pytest.mark.network
+def test_regmix_is_shown_with_the_reason_why_it_cannot_be_chosen(mine):  # noqa: ARG001
+    app = opened(a="chosen", b="regmix")
+    text = words(app)
+    assert "is not in the lists: it needs 45 measured trials" in text
+    assert ":gray-badge[:material/block: regmix]" in text
+    assert "no mixture called" not in text
+
+
+@pytest.mark.network
+def test_several_mixtures_are_compared_with_the_one_that_is_picked(mine):  # noqa: ARG001
+    app = opened(a="chosen", b="natural", c="trial-4")
+    assert app.segmented_control(key="against").value == "natural"
+    assert "trial-4 against natural: " in words(app)  # of one run
+    differences = next(frame.value for frame in app.dataframe if "difference" in frame.value)
+    assert len(differences) == 3
+    app.segmented_control(key="against").set_value("chosen").run()
+    assert not app.exception
+    assert "trial-4 against chosen: no seed in common" in words(app)
 
 
 @pytest.mark.network
@@ -357,6 +474,6 @@ def test_a_file_is_compared_by_its_weights_and_one_that_is_none_is_told(mine):
 @pytest.mark.network
 def test_every_chart_and_table_has_a_text_for_those_who_do_not_see_it(mine):  # noqa: ARG001
     app = opened(a="chosen", b="natural")
-    assert len(app.get("plotly_chart")) == 2
+    assert len(app.get("plotly_chart")) == 3
     assert all(chart.proto.alt for chart in app.get("plotly_chart"))
     assert all(frame.proto.alt for frame in app.dataframe)

@@ -9,10 +9,12 @@ import pytest
 import yaml
 
 from app.export.files import FORMATS, text_of
-from app.export.former import former, may_hold_mixture, state_of
+from app.export.former import former, job_of, may_hold_mixture, state_of
 from climb_engine.config import RunConfig
+from climb_engine.export.dataset import MixedOptions
 from climb_engine.export.mixture import content_hash, read_weights
 from climb_engine.export.recipes import RECIPES
+from climb_engine.jobs import jobs
 from climb_engine.pipeline import Run
 from climb_engine.types import ClimbError, Mixture
 from climb_engine.workspace import Workspace
@@ -81,22 +83,33 @@ def test_former_exports_are_listed_with_what_they_are_and_broken_ones_do_no_harm
 
 
 def test_a_folder_takes_a_data_set_only_when_it_is_new_or_was_begun_alike(tmp_path):
-    assert state_of(tmp_path / "new", {"tokens": 5}) == "new"
+    assert state_of(tmp_path / "new", {"tokens": 5}) == ("new", "")
     begun = tmp_path / "begun" / ".partial"
     begun.mkdir(parents=True)
     (begun / "plan.json").write_text(json.dumps({"tokens": 5, "seed": 0}))
-    assert state_of(tmp_path / "begun", {"tokens": 5}) == "begun"
-    with pytest.raises(ClimbError, match="begun with other settings"):
-        state_of(tmp_path / "begun", {"tokens": 6})
-    (tmp_path / "begun" / "manifest.json").write_text("{}")
-    with pytest.raises(ClimbError, match="finished"):
-        state_of(tmp_path / "begun", {"tokens": 5})
+    assert state_of(tmp_path / "begun", {"tokens": 5}) == ("begun", "")
+    assert state_of(tmp_path / "begun", {"tokens": 6}) == ("taken", "begun was begun with other settings")
+    manifest = tmp_path / "begun" / "manifest.json"
+    manifest.write_text(json.dumps({"identity": {"tokens": 5, "seed": 0}}))
+    assert state_of(tmp_path / "begun", {"tokens": 5}) == ("finished", "")
+    assert state_of(tmp_path / "begun", {"tokens": 6})[0] == "taken"
+    manifest.write_text("{")
+    assert state_of(tmp_path / "begun", {"tokens": 5}) == ("taken", "begun is a finished data set of other settings")
     assert not may_hold_mixture(tmp_path / "begun")
     (tmp_path / "mixture").mkdir()
     (tmp_path / "mixture" / "mixture.json").write_text("{}")
     assert may_hold_mixture(tmp_path / "mixture")
-    with pytest.raises(ClimbError, match="another kind"):
-        state_of(tmp_path / "mixture", {"tokens": 5})
+    assert state_of(tmp_path / "mixture", {"tokens": 5}) == ("taken", "mixture is an export of another kind")
+
+
+def test_a_data_set_is_traced_to_the_newest_job_that_writes_it(tmp_path):
+    for number, words_ in enumerate((["export", "--tokens", "5", "--dataset", "/x/exports/mine"], ["search"])):
+        folder = tmp_path / "jobs" / f"2026010{number}-000000-000000"
+        folder.mkdir(parents=True)
+        (folder / "spec.json").write_text(json.dumps({"arguments": words_, "started": 0}))
+    known = jobs(Workspace(tmp_path))
+    assert job_of(tmp_path / "exports" / "mine", known).arguments[0] == "export"
+    assert job_of(tmp_path / "exports" / "other", known) is None
 
 
 # The page
@@ -119,6 +132,21 @@ def opened(**asked):
     for name, value in asked.items():
         app.query_params[name] = value
     return turned(app, "export")
+
+
+def interrupted(event):
+    """A report that stops the work when the first shard would be written."""
+    if event.unit == "shards":
+        raise KeyboardInterrupt
+
+
+def past_job(run, arguments, state, error=None):
+    """A job that has left its last word."""
+    job = run / "jobs" / "20260101-000000-000000"
+    job.mkdir(parents=True)
+    (job / "spec.json").write_text(json.dumps({"arguments": arguments, "started": 0}))
+    (job / "log.txt").write_text("dataset: 0/4 parts read\n")
+    (job / "events.jsonl").write_text(json.dumps({"time": 1, "state": state, "error": error}) + "\n")
 
 
 def preview(app):
@@ -163,7 +191,7 @@ def test_the_exported_weights_are_those_of_the_trial_in_the_address_exactly(mine
     app = opened(mix="trial-5")
     assert app.selectbox(key="mix").value == "trial-5"
     assert json.loads(preview(app))["weights"] == trial.mixture.as_dict()
-    app.multiselect(key="frameworks").set_value(["megatron", "olmo"])
+    app.multiselect(key="frameworks.").set_value(["megatron", "olmo"])
     pressed(app, "write-it")
     record = export_of(mine, "trial-5")
     assert record["weights"] == trial.mixture.as_dict()
@@ -177,6 +205,18 @@ def test_the_exported_weights_are_those_of_the_trial_in_the_address_exactly(mine
     app = opened(mix="chosen")
     table = next(frame.value for frame in app.dataframe if "kind" in frame.value)
     assert dict(zip(table["name"], table["mixture"], strict=True))["trial-5"] == "trial-5"
+
+
+@pytest.mark.network
+def test_the_recipe_that_is_looked_at_is_written_unless_it_is_taken_out(mine):
+    app = opened(format="OLMo-core")
+    pressed(app, "write-it")
+    assert f"Written to {mine / 'exports' / 'mixture'}: mixture.csv" in words(app)
+    assert "Next: paste a recipe into the training script" in words(app)
+    assert (mine / "exports" / "mixture" / "olmo_core.yaml").exists()
+    app.multiselect(key="frameworks.olmo").set_value([])
+    pressed(app, "write-it")
+    assert not (mine / "exports" / "mixture" / "olmo_core.yaml").exists()
 
 
 @pytest.mark.network
@@ -230,7 +270,37 @@ def test_a_mixed_data_set_is_written_by_a_job_and_listed_with_its_downloads(mine
     assert {"README.md", "manifest.json"} <= {button.label.replace("\\", "") for button in app.download_button}
     app.text_input(key="mixed.tokens").set_value("3000").run()
     next(field for field in app.text_input if field.label == "Name of the export").set_value("mine").run()
-    assert "mine is a finished data set" in words(app)
+    text = words(app)
+    assert not app.error
+    assert "mine is finished" in text
+    assert f"{len(rows):,} documents, {sum(row['token_count'] for row in rows):,} tokens, 4 files" in text
+    assert str(mine / "exports" / "mine") in text
+    assert job.log_tail() in text
+    assert "mixed.start" not in {button.key for button in app.button}
+    app.number_input(key="mixed.seed").set_value(1).run()
+    assert "mine is a finished data set of other settings; give this one another name" in words(app)
+    assert app.button(key="mixed.start").disabled
+    assert not app.error
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("state", ["stopped", "failed"])
+def test_a_data_set_that_was_not_finished_says_what_to_do_and_goes_on(mine, state):
+    run = Run(mine)
+    with pytest.raises(KeyboardInterrupt):
+        run.export_dataset(MixedOptions(3000), run.workspace.export_folder("half"), report=interrupted)
+    spec = ["export", "--tokens", "3000", "--dataset", str(run.workspace.export_folder("half"))]
+    past_job(mine, spec, state, "the disk is full" if state == "failed" else None)
+    app = opened()
+    text = words(app)
+    assert f"half is not finished: it {'was ' * (state == 'stopped')}{state}" in text
+    assert ("the disk is full" in text) == (state == "failed")
+    assert "Resume goes on with it" in text
+    table = next(frame.value for frame in app.dataframe if "kind" in frame.value)
+    assert (table["name"][0], table["state"][0]) == ("half", state)
+    pressed(app, "former.data.resume")
+    assert ended(mine).state == "done"
+    assert "half is finished" in words(opened())
 
 
 @pytest.mark.network
@@ -278,17 +348,26 @@ def test_half_way_the_best_trial_so_far_is_offered_and_said_to_flatter(mine):
     assert app.selectbox(key="mix").value == f"trial-{best.id}"
     assert "The search has not chosen yet" in words(app)
     assert "one run, so its noise is not known" in words(app)
+    assert f"trial-{best.id} against natural: " in words(app)
+    assert "but one pair says nothing about the noise" in words(app)
+
+
+@pytest.mark.network
+def test_the_gain_of_the_chosen_mixture_can_be_computed_again_from_what_is_shown(mine):
+    search = Run(mine).open_search()
+    outcome = search.outcome()
+    natural = {trial.seed: search.score(trial) for trial in search.trials if trial.origin == "natural"}
+    paired = float(np.mean([natural[seed] for seed in (1, 2)]))
+    text = words(opened())
+    assert f"Over the same 2 seeds: chosen {np.mean(outcome.confirmed):.4f}, natural {paired:.4f}" in text
+    assert f"difference {outcome.gain:+.4f}" in text
+    assert f"Natural has 3 runs, with a mean of {np.mean(outcome.natural):.4f}; 2 of them have a seed in common" in text
 
 
 @pytest.mark.network
 def test_a_job_that_failed_leaves_what_it_began_and_is_said(mine):
     (mine / "exports" / "begun" / ".partial").mkdir(parents=True)
-    job = mine / "jobs" / "20260101-000000-000000"
-    job.mkdir(parents=True)
-    (job / "spec.json").write_text(json.dumps({"arguments": ["export", "--tokens", "5"], "started": 0}))
-    (job / "events.jsonl").write_text(
-        json.dumps({"time": 1, "state": "failed", "error": f"disk full {HOSTILE}"}) + "\n"
-    )
+    past_job(mine, ["export", "--tokens", "5"], "failed", f"disk full {HOSTILE}")
     app = opened(what="mixed data set")
     assert f"disk full {HOSTILE}" in words(app)
     table = next(frame.value for frame in app.dataframe if "kind" in frame.value)

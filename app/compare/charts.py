@@ -46,6 +46,36 @@ class Measured:
         return f"{self.mean:.4f}{error} ({len(self.scores)} run{'s' * (len(self.scores) > 1)})"
 
 
+@dataclass(frozen=True)
+class GainLine:
+    """One line in a panel of gains: positive is better."""
+
+    name: str
+    colour: str
+    mean: float  # nan: not known
+    interval: tuple[float, float]  # 95 %; nan: not known
+    scale: float = 1.0  # what numbers are multiplied with: 100 for accuracies
+    digits: int = 4
+
+    @property
+    def beyond(self) -> bool:
+        """Whether the interval does not hold 0."""
+        return self.interval[0] > 0 or self.interval[1] < 0
+
+    @property
+    def ends(self) -> list[float]:
+        """All that is drawn of it, scaled."""
+        return [self.scale * value for value in (self.interval[0], self.mean, self.interval[1]) if math.isfinite(value)]
+
+    @property
+    def text(self) -> str:
+        """The numbers in words."""
+        if not math.isfinite(self.mean):
+            return "not known"
+        mean, low, high = (f"{self.scale * value:+.{self.digits}f}" for value in (self.mean, *self.interval))
+        return f"{mean} [{low}, {high}]" if math.isfinite(self.interval[0]) else f"{mean} (no interval)"
+
+
 def weight_bars(
     domains: Sequence[str],
     table: FloatArray,
@@ -115,6 +145,39 @@ def score_panels(panels: Sequence[tuple[str, Sequence[Measured]]]) -> go.Figure:
     return figure
 
 
+def gain_panels(panels: Sequence[tuple[str, Sequence[GainLine]]]) -> go.Figure:
+    """A panel per (title, lines), all on one scale: mean gains with their 95 % intervals about a line at 0.
+
+    Filled: beyond the noise, better to the right, worse to the left. Hollow: within it, or without an interval.
+    """
+    from plotly.subplots import make_subplots
+
+    heights = [26 * len(lines) + 8 for _, lines in panels]
+    total = sum(heights) + 34 * len(panels) + 30
+    figure = make_subplots(
+        rows=len(panels), cols=1, row_heights=heights, shared_xaxes=True,
+        vertical_spacing=min(34 / total, 0.9 / max(1, len(panels) - 1)),
+        subplot_titles=[label(title, 60) for title, _ in panels],
+    )  # fmt: skip
+    figure.update_annotations(x=0, xanchor="left", font={"size": 12, "color": INK})
+    _layout(figure, total)
+    ends = [0.0, *(end for _, lines in panels for line in lines for end in line.ends)]
+    margin = 0.06 * (max(ends) - min(ends)) or 1.0
+    for number, (_, lines) in enumerate(panels, 1):
+        for row, line in enumerate(lines):
+            _gain_line(figure, number, row, line)
+        figure.update_yaxes(
+            row=number, col=1, tickvals=list(range(len(lines))), ticktext=[label(line.name, 30) for line in lines],
+            showgrid=False, range=[len(lines) - 0.4, -0.6],
+        )  # fmt: skip
+    figure.update_xaxes(
+        range=[min(ends) - margin, max(ends) + margin], tickformat="+.4~f", nticks=6, zeroline=True, zerolinecolor=INK,
+        zerolinewidth=2,
+    )  # fmt: skip
+    figure.update_layout(margin={"l": 8, "r": 180, "t": 30, "b": 8}, showlegend=False)
+    return figure
+
+
 def swatch(colour: str) -> str:
     """A colour as a small picture (SVG)."""
     return f"<svg xmlns='http://www.w3.org/2000/svg' width='14' height='14'><rect width='14' height='14' rx='3' fill='{colour}'/></svg>"  # noqa: E501
@@ -140,6 +203,30 @@ def _score_line(figure: go.Figure, panel: int, row: int, line: Measured) -> None
             marker={"size": 10, "color": line.colour, "symbol": "circle" if line.scores else "circle-open"},
             error_x=error if math.isfinite(line.sd) else None, **place,
         )  # fmt: skip
+
+
+def _gain_line(figure: go.Figure, panel: int, row: int, line: GainLine) -> None:
+    axis = "" if panel == 1 else str(panel)
+    figure.add_annotation(
+        text=line.text, x=1.02, xref=f"x{axis} domain", xanchor="left", y=row, yref=f"y{axis}", showarrow=False,
+        font={"size": 11, "color": INK},
+    )  # fmt: skip
+    if not math.isfinite(line.mean):
+        return
+    place = {"row": panel, "col": 1}
+    if math.isfinite(line.interval[0]):
+        figure.add_scatter(
+            x=[line.scale * end for end in line.interval], y=[row, row], mode="lines", hoverinfo="skip", **place,
+            line={"width": 2.5, "color": line.colour},
+        )  # fmt: skip
+    figure.add_scatter(
+        x=[line.scale * line.mean], y=[row], mode="markers", hoverinfo="text", **place,
+        hovertext=f"{label(line.name)}: {line.text}",
+        marker={
+            "size": 11, "symbol": "circle" if line.beyond else "circle-open", "color": line.colour,
+            "line": {"width": 2, "color": line.colour},
+        },
+    )  # fmt: skip
 
 
 def _weight_text(name: str, domain: str, weight: float, share: float) -> str:

@@ -1,4 +1,4 @@
-"""What is compared: which mixtures there are to choose from, what was measured of each, and how two differ.
+"""What is compared: which mixtures there are to choose from, and what was measured of each.
 
 A mixture's name in the address is ``chosen``, ``natural``, ``uniform``, ``random`` (best of the first iteration's
 draws), ``regmix``, ``trial-12``, ``export-NAME`` or ``file``. Knows no Streamlit.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 
@@ -17,8 +16,8 @@ from climb_engine.search.baselines import FEWEST
 from climb_engine.search.loop import Search
 from climb_engine.search.methods import DECIMALS
 from climb_engine.search.objective import HELDOUT, Objective
-from climb_engine.search.outcome import Choice, paired_gain
-from climb_engine.search.record import REUSED
+from climb_engine.search.outcome import Choice
+from climb_engine.search.reuse import REUSED
 from climb_engine.types import ClimbError, Mixture, Trial
 
 FILE = "file"
@@ -48,37 +47,26 @@ class Compared:
         return {seed: objective.score(trial.result.metrics) for seed, trial in self.runs.items() if trial.result}
 
 
-@dataclass(frozen=True)
-class Difference:
-    """Two measured mixtures, run by run with the same seed."""
-
-    one: str
-    other: str
-    pairs: int
-    mean: float
-    interval: tuple[float, float]  # 95 %; nan for fewer than two pairs
-
-    @property
-    def verdict(self) -> str:
-        """In plain words."""
-        low, high = self.interval
-        if not self.pairs:
-            return "no seed in common"
-        if not math.isfinite(low):
-            return "one pair says nothing about the noise"
-        better = self.one if low > 0 else self.other
-        return f"{better} is better, beyond the noise" if low > 0 or high < 0 else "within the noise"
-
-
 def names(search: Search, exports: Sequence[str] = (), file: bool = False) -> list[str]:
     """All that can be chosen: the special ones, exports, then the trials, the best measured first."""
-    drawn = sum(bool(trial.result) and trial.iteration == 1 and trial.origin == "sampled" for trial in search.trials)
+    drawn = _drawn(search)
     found = ["chosen"] if search.choice else []
     found += ["natural", "uniform"]
     found += ["random"] if drawn else []
     found += ["regmix"] if drawn >= FEWEST else []
     found += [FILE] if file else []
     return [*found, *(f"export-{name}" for name in exports), *trial_names(search)]
+
+
+def without_regmix(search: Search) -> str:
+    """Why RegMix's mixture cannot be chosen; "" when it can."""
+    drawn = _drawn(search)
+    if drawn >= FEWEST:
+        return ""
+    return (
+        f"needs {FEWEST} measured trials of the first iteration, there are {drawn}; with fewer its regression is a "
+        "constant, and its mixture the mean of random draws"
+    )
 
 
 def trial_names(search: Search) -> list[str]:
@@ -115,12 +103,6 @@ def compared(key: str, search: Search, baselines: Baselines, read: Reader) -> Co
     )
 
 
-def differences(found: Sequence[Compared], objective: Objective) -> list[Difference]:
-    """Every pair of the measured ones."""
-    measured = [one for one in found if one.measured]
-    return [_difference(one, other, objective) for one, other in combinations(measured, 2)]
-
-
 def tasks(objective: Objective) -> dict[str, Objective]:
     """What the score is made of, each as an objective of its own; none when it is one thing only."""
     return {name: Objective({name: 1.0}) for name in objective.weights} if len(objective.weights) > 1 else {}
@@ -142,10 +124,9 @@ def spread(scores: Sequence[float]) -> tuple[float, float]:
     return mean, float(values.std(ddof=1)) if len(values) > 1 else math.nan
 
 
-def _difference(one: Compared, other: Compared, objective: Objective) -> Difference:
-    mine, others = one.scores(objective), other.scores(objective)
-    mean, interval = paired_gain(mine, others)
-    return Difference(one.key, other.key, len(set(mine) & set(others)), mean, interval)
+def _drawn(search: Search) -> int:
+    """How many trials RegMix could learn from: draws from the prior."""
+    return sum(bool(trial.result) and trial.iteration == 1 and trial.origin == "sampled" for trial in search.trials)
 
 
 def _trials_of(mixture: Mixture, search: Search) -> list[Trial]:

@@ -1,4 +1,4 @@
-"""The compare page: a card for each mixture, how they differ, their weights, scores and repeats."""
+"""The compare page: a card for each mixture, their weights, scores and repeats."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ import numpy as np
 import streamlit as st
 
 from app import charts
+from app.colours import domain_colours
 from app.compare.charts import MOST, Measured, score_panels, swatch, weight_bars
-from app.compare.compared import differences, spread, task_title, tasks
-from app.compare.pick import SCORE, Picked
-from app.compare.sums import by_difference, effective_domains, most_tokens, repeats, too_often, typed_tokens
+from app.compare.compared import spread, task_title, tasks
+from app.compare.gains import SCORE
+from app.compare.gainspanel import gains_table
+from app.compare.pick import Picked
+from app.compare.sums import by_difference, effective_domains, most_tokens, times_read, too_often, typed_tokens
 from app.words import count, plain
 from climb_engine.export.dataset import MixedOptions
 from climb_engine.pipeline import Run
@@ -28,37 +31,6 @@ def cards(search: Search, found: list[Picked], times: float) -> None:
         for picked in found:
             with st.container(border=True, height="stretch", gap="xsmall", key=f"card-{picked.slot}"):
                 _card(search, picked, times)
-
-
-def gains(search: Search, found: list[Picked]) -> None:
-    """Every two measured mixtures, run by run with the same seed."""
-    rows = differences([picked.one for picked in found], search.objective)
-    if not rows:
-        return
-    st.subheader(
-        "Differences",
-        help="Runs with the same seed see the same random numbers, so their difference is less noisy than a score. "
-        "Read: a difference is beyond the noise when its 95 % interval (Student t over the pairs) does not hold 0.",
-    )
-    st.dataframe(
-        {
-            "difference": [f"{row.one} minus {row.other}" for row in rows],
-            "mean": [row.mean for row in rows],
-            "low": [row.interval[0] for row in rows],
-            "high": [row.interval[1] for row in rows],
-            "pairs": [row.pairs for row in rows],
-            "verdict": [row.verdict for row in rows],
-        },
-        hide_index=True, alt="Differences of scores between the mixtures", key="gains", height="content",
-        placeholder="",
-        column_config={
-            "difference": "Difference", "mean": st.column_config.NumberColumn("Score", format="%+.4f"),
-            "low": st.column_config.NumberColumn("95 % from", format="%+.4f"),
-            "high": st.column_config.NumberColumn("to", format="%+.4f"),
-            "pairs": st.column_config.NumberColumn("Pairs", help="Seeds that both were run with."),
-            "verdict": st.column_config.TextColumn("In words", width="medium"),
-        },
-    )  # fmt: skip
 
 
 def weights_chart(search: Search, found: list[Picked]) -> None:
@@ -90,6 +62,9 @@ def scores_chart(search: Search, found: list[Picked]) -> None:
     panels |= {task_title(name): (name, task) for name, task in tasks(search.objective).items()}
     shown = list(panels.items())[:_PANELS]
     lines = [(title, [_measured(picked, *part) for picked in found]) for title, part in shown]
+    if not any(math.isfinite(line.mean) for _, some in lines for line in some):
+        st.caption(plain(f"None of these mixtures is measured or foretold yet. Score: {search.objective.describe()}."))
+        return
     _draw(
         score_panels(lines), "panels", f"Scores of {', '.join(picked.one.key for picked in found)} in total and by task"
     )
@@ -111,15 +86,16 @@ def repeats_part(run: Run, search: Search, found: list[Picked], times: float) ->
         help="500000, 10M, 2.5B. Tokens that are held out for measuring do not count as available.",
     )  # fmt: skip
     budget = typed_tokens(written)
-    read = {picked.one.key: repeats(picked.one.mixture.weights, space.tokens, budget) for picked in found}
+    read = {picked.one.key: times_read(picked.one.mixture.weights, space.tokens, budget) for picked in found}
     for key, often in read.items():
         over = too_often(space.domains, often, times)
         if over:
             named = ", ".join(f"{domain} {n:.1f} x" for domain, n in over)
             st.warning(plain(f"{key} reads more than {times:g} times: {named} repeated."), icon=":material/repeat:")
+    colours = domain_colours(run, space.domains)
     order = by_difference(np.array([picked.one.mixture.weights for picked in found]))
     table: dict[str, Any] = {
-        "": [charts.swatch(int(d)) for d in order], "domain": [space.domains[d] for d in order],
+        "": [charts.swatch(colours[d]) for d in order], "domain": [space.domains[d] for d in order],
         "tokens": space.tokens[order].astype(int).tolist(),
     }  # fmt: skip
     table |= {f"{key} x": often[order].tolist() for key, often in read.items()}
@@ -132,13 +108,15 @@ def repeats_part(run: Run, search: Search, found: list[Picked], times: float) ->
     )  # fmt: skip
 
 
-def tables(search: Search, found: list[Picked]) -> None:
+def tables(run: Run, search: Search, found: list[Picked]) -> None:
     """All numbers: weights by domain, and every metric that was measured."""
-    weights, metrics = st.tabs(["Table of weights", "Every metric"])
+    weights, metrics, gained = st.tabs(["Table of weights", "Every metric", "Gain in every metric"])
     with weights:
-        _weights_table(search, found)
+        _weights_table(run, search, found)
     with metrics:
         _metrics_table(found)
+    with gained:
+        gains_table(search, found)
 
 
 def times_allowed(run: Run) -> float:
@@ -193,11 +171,11 @@ def _budget(run: Run, search: Search) -> str:
     return str(stated) if stated else count(float(search.space.tokens.sum())).replace(" ", "").upper()
 
 
-def _weights_table(search: Search, found: list[Picked]) -> None:
-    space = search.space
+def _weights_table(run: Run, search: Search, found: list[Picked]) -> None:
+    space, colours = search.space, domain_colours(run, search.space.domains)
     order = by_difference(np.array([picked.one.mixture.weights for picked in found]))
     table: dict[str, Any] = {
-        "": [charts.swatch(int(d)) for d in order], "domain": [space.domains[d] for d in order],
+        "": [charts.swatch(colours[d]) for d in order], "domain": [space.domains[d] for d in order],
         "natural share": (100 * space.share[order]).tolist(),
     }  # fmt: skip
     for picked in found:
@@ -216,9 +194,7 @@ def _metrics_table(found: list[Picked]) -> None:
     if not measured:
         st.caption("None of these mixtures is measured yet.")
         return
-    values = {
-        one.key: [trial.result.metrics for trial in one.runs.values() if trial.result] for one in measured
-    }  # fmt: skip
+    values = {one.key: [trial.result.metrics for trial in one.runs.values() if trial.result] for one in measured}
     names = sorted({name for rows in values.values() for row in rows for name in row})
     table: dict[str, Any] = {"metric": names}
     for key, rows in values.items():

@@ -11,7 +11,8 @@ import streamlit as st
 
 from app import session
 from app.compare.charts import COLOURS
-from app.compare.compared import FILE, Compared, compared, names, tasks
+from app.compare.compared import FILE, Compared, compared, names, tasks, without_regmix
+from app.compare.gains import SCORE
 from app.steps import leader
 from app.words import plain
 from climb_engine.export.mixture import read_weights
@@ -24,7 +25,6 @@ from climb_engine.types import ClimbError, FloatArray
 from climb_engine.workspace import digest_of, slug
 
 SLOTS = ("a", "b", "c", "d")
-SCORE = "score"
 _MOST = 300  # trials: with more, fitting every task anew takes too long, and the score alone is predicted
 
 
@@ -49,6 +49,7 @@ def picker(run: Run, search: Search) -> list[Picked]:
                 f"Mixture {slot.upper()}", options, index=None, key=slot, bind="query-params",
                 placeholder="none" if number > 1 else "choose one",
             )  # fmt: skip
+    _regmix(search)
     for number, slot in enumerate(SLOTS):
         key = st.session_state.get(slot)
         if key and all(other.one.key != key for other in found):
@@ -121,10 +122,19 @@ def _first(predictor: Predictor, row: FloatArray) -> tuple[float, float]:
     return float(mean[0]), float(sd[0])
 
 
+def _regmix(search: Search) -> None:
+    """RegMix's mixture in grey, with the reason, where it is not in the lists."""
+    reason = without_regmix(search)
+    if reason:
+        with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key="no-regmix"):
+            st.badge("regmix", icon=":material/block:", color="gray")
+            st.caption(f"is not in the lists: it {reason}.")
+
+
 def _begin(search: Search, options: list[str]) -> None:
     """Where nothing is chosen yet: the found mixture beside the natural one. Names that are none are told."""
     asked = {slot: st.query_params.get(slot) for slot in SLOTS}
-    strange = [name for name in asked.values() if name and name not in options]
+    strange = [name for name in asked.values() if name and name not in [*options, "regmix"]]
     if strange:
         st.warning(
             f"There is no mixture called {plain(', '.join(strange)[:64])} in this run; choose one from the lists."

@@ -25,7 +25,7 @@ def effective_domains(weights: FloatArray) -> float:
     return float(np.exp(-(some * np.log(some)).sum()))
 
 
-def repeats(weights: FloatArray, tokens: FloatArray, budget: float) -> FloatArray:
+def times_read(weights: FloatArray, tokens: FloatArray, budget: float) -> FloatArray:
     """How often each domain is read (m,) when ``budget`` tokens are drawn by weights (m,) from ``tokens`` (m,)."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(np.where(weights > 0, weights * budget / tokens, 0.0))

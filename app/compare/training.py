@@ -16,13 +16,13 @@ from climb_engine.search.loop import Search
 QUEUE = ("search", "--iterations", "0")  # trains what waits, and begins no further iteration
 
 
-def train(run: Run, search: Search, found: list[Compared], job: Job | None) -> None:
+def train(run: Run, search: Search, found: list[Compared], job: Job | None, read_only: str) -> None:
     """The button, what it will do and what it costs; nothing when all is measured."""
     missing = [one for one in found if not one.measured]
     if not missing:
         return
     able = [one for one in missing if search.space.contains(one.mixture.weights[None])[0]]
-    reason = _reason(able, job)
+    reason = read_only or _reason(able, job)
     with st.container(horizontal=True, vertical_alignment="center", key="train-row"):
         words = f"Train {plural(len(able), 'unmeasured mixture')}" if able else "Train what is missing"
         if st.button(words, key="train", icon=":material/play_arrow:", disabled=bool(reason), type="primary"):

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Literal, get_args
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 import numpy as np
 import streamlit as st
 
 from app import charts, session
-from app.compare.sums import most_tokens, repeats, too_often, typed_tokens
-from app.export.former import state_of
+from app.colours import domain_colours
+from app.compare.sums import most_tokens, times_read, too_often, typed_tokens
+from app.export.former import job_of, one_of, state_of
 from app.export.pick import Picked
+from app.export.standing import standing
 from app.words import count, plain
 from climb_engine.export.dataset import ClusteredOptions, Contents, Layout, MixedOptions
 from climb_engine.jobs import Job, start
@@ -26,37 +29,38 @@ _SHARD = "At most about this many tokens per file; one file is held in memory: 5
 _FOLDER = "A new folder below the run's exports. One that was begun with the same settings goes on."
 
 
-def mixed(run: Run, search: Search, picked: Picked, job: Job | None) -> None:
-    """Documents drawn by the mixture, about as many tokens as asked for."""
+def mixed(run: Run, search: Search, picked: Picked, job: Job | None, read_only: str) -> Path | None:
+    """Documents drawn by the mixture, about as many tokens as asked for; returns the folder when it tells of it."""
     st.caption(
         "Draws documents by the mixture, without repeating any before its domain has run out. Held-out documents are "
         "never drawn. The order is shuffled, and every stretch of it has the mixture."
     )
     with session.explained():
         options, name = _mixed_options(search, picked)
-        read = repeats(picked.mixture.weights, search.space.tokens, options.tokens)
-        _draw_table(search, picked, options.tokens, read)
+        read = times_read(picked.mixture.weights, search.space.tokens, options.tokens)
+        _draw_table(run, search, picked, options.tokens, read)
         _check_repeats(search, picked, options, read)
         run.dataset_artifacts()  # or it says what must run first
         folder = run.workspace.export_folder(name)
-        state = state_of(folder, {"weights": picked.mixture.as_dict(), **asdict(options)})
+        settings = {"weights": picked.mixture.as_dict(), **asdict(options)}
         arguments = (
             *("export", "--tokens", str(options.tokens), "--dataset", str(folder.resolve()), *picked.arguments),
             *("--max-repeats", repr(options.max_repeats), "--seed", str(options.seed), "--layout", options.layout),
             *("--shard-tokens", str(options.shard_tokens), "--as", options.contents),
         )
         words = f"Writes about {count(options.tokens)} tokens of {picked.key} to {folder}."
-        _start(run, job, "mixed", arguments, words, state)
+        return _start(run, job, "mixed", arguments, words, folder, settings, read_only)
+    return None
 
 
-def clustered(run: Run, search: Search, job: Job | None) -> None:
-    """All kept documents, a folder per cluster or domain."""
+def clustered(run: Run, search: Search, job: Job | None, read_only: str) -> Path | None:
+    """All kept documents, a folder per cluster or domain; returns the folder when it tells of it."""
     st.caption(
         "Writes every kept document into a folder of its cluster or domain, for those who mix while training. "
         "No mixture goes into it; held-out documents are marked."
     )
     with session.explained():
-        with st.grid(3, min_column_width=160, vertical_alignment="bottom", key="clustered-form"):
+        with st.grid(4, min_column_width=140, vertical_alignment="bottom", key="clustered-form"):
             by = st.selectbox("A folder per", _BY, key="clustered.by", help="By domain: the folders that recipes name.")
             contents = st.selectbox(
                 "Contents", get_args(Contents), get_args(Contents).index(ClusteredOptions.contents),
@@ -67,14 +71,14 @@ def clustered(run: Run, search: Search, job: Job | None) -> None:
         options = ClusteredOptions(by, shard, contents)
         run.dataset_artifacts()  # or it says what must run first
         folder = run.workspace.export_folder((name or "").strip())
-        state = state_of(folder, asdict(options))
         arguments = (
             *("export", "--clustered", str(folder.resolve()), "--by", options.by, "--as", options.contents),
             *("--shard-tokens", str(options.shard_tokens)),
         )
         total = count(float(search.space.tokens.sum()))
         words = f"Writes all kept documents, {total} tokens and those held out, to {folder}."
-        _start(run, job, "clustered", arguments, words, state)
+        return _start(run, job, "clustered", arguments, words, folder, asdict(options), read_only)
+    return None
 
 
 def count_text(tokens: int) -> str:
@@ -120,13 +124,13 @@ def _rounded(tokens: float) -> int:
     return max(1, int(tokens) // size * size)
 
 
-def _draw_table(search: Search, picked: Picked, tokens: int, read: np.ndarray) -> None:
+def _draw_table(run: Run, search: Search, picked: Picked, tokens: int, read: np.ndarray) -> None:
     weights, space = picked.mixture.weights, search.space
-    order = np.argsort(-weights, kind="stable")
+    order, colours = np.argsort(-weights, kind="stable"), domain_colours(run, space.domains)
     with st.expander("What is drawn from each domain", key="drawn"):
         st.dataframe(
             {
-                "": [charts.swatch(int(d)) for d in order],
+                "": [charts.swatch(colours[d]) for d in order],
                 "domain": [space.domains[d] for d in order],
                 "weight": (100 * weights[order]).tolist(),
                 "tokens": (weights[order] * tokens).round().astype(int).tolist(),
@@ -159,14 +163,34 @@ def _check_repeats(search: Search, picked: Picked, options: MixedOptions, read: 
     )
 
 
-def _start(run: Run, job: Job | None, key: str, arguments: Sequence[str], words: str, state: str) -> None:
-    living = job is not None and job.alive
+def _start(
+    run: Run,
+    job: Job | None,
+    key: str,
+    arguments: Sequence[str],
+    words: str,
+    folder: Path,
+    settings: Mapping[str, Any],
+    read_only: str,
+) -> Path | None:
+    """The button that writes it or goes on with it, and how what is there stands; returns the folder if it told."""
+    state, taken = state_of(folder, settings)
+    tried = job is not None and job_of(folder, [job]) is not None
+    if state != "new" or tried:
+        standing(run.workspace, one_of(folder), key, resume=False)
+    if state == "finished":
+        st.caption("For another one change anything above, and its name.")
+        return folder
+    if job is not None and job.alive and tried:
+        return folder
+    reason = read_only or (f"{taken}; give this one another name." if taken else "")
+    if job is not None and job.alive and not reason:
+        what = f"climb {job.arguments[0]} {job.run}"
+        reason = f"{what} is at work; its progress is beside. One job at a time works on a run."
     with st.container(horizontal=True, vertical_alignment="center", key=f"{key}-row"):
         label = "Go on with the data set" if state == "begun" else "Write the data set"
-        if st.button(label, key=f"{key}.start", type="primary", icon=":material/play_arrow:", disabled=living):
+        if st.button(label, key=f"{key}.start", type="primary", icon=":material/play_arrow:", disabled=bool(reason)):
             start(run.workspace, arguments)
             st.rerun()
-        if living and job:
-            st.caption(plain(f"{job.command} is at work; its progress is beside. One job at a time works on a run."))
-        else:
-            st.caption(plain(words))
+        st.caption(plain(reason or words))
+    return folder if state != "new" or tried else None

@@ -8,11 +8,13 @@ import streamlit as st
 
 from app import session
 from app.export.files import FORMATS, Format, text_of
-from app.export.former import SMALL, Former, former, may_hold_mixture
+from app.export.former import SMALL, UNFINISHED, Former, former, job_of, may_hold_mixture
 from app.export.pick import Picked, lengths, name_of
-from app.words import plain, when
+from app.export.standing import size_text, standing, state_words
+from app.words import plain, plural, when
 from climb_engine.export.dataset import MixedOptions
 from climb_engine.export.recipes import RECIPES
+from climb_engine.jobs import jobs
 from climb_engine.pipeline import Run
 from climb_engine.search.loop import Search
 from climb_engine.types import ClimbError
@@ -45,16 +47,19 @@ def formats(run: Run, picked: Picked) -> None:
             st.markdown("**To paste into the training script**")
             st.code(form.use, form.use_language, wrap_lines=True)
             st.caption(plain(_meaning(form)))
-    write_down(run, picked, path, repeats)
+    write_down(run, picked, form.framework, path, repeats)
 
 
-def write_down(run: Run, picked: Picked, path: str | None, max_repeats: float) -> None:
-    """Write the weights, and the recipes that are wanted, into a folder below exports/."""
+def write_down(run: Run, picked: Picked, framework: str, path: str | None, max_repeats: float) -> None:
+    """Write the weights, and the recipes that are wanted, into a folder below exports/.
+
+    framework: of the recipe that is looked at, which is wanted unless it is taken out; "": none.
+    """
     with st.form("write", border=True):
         with st.container(horizontal=True, vertical_alignment="bottom"):
             name = st.text_input("Name of the export", "mixture" if picked.trial is None else picked.key, width=220)
             wanted = st.multiselect(
-                "With recipes for", list(RECIPES), key="frameworks",
+                "With recipes for", list(RECIPES), [framework] if framework else [], key=f"frameworks.{framework}",
                 help="JSON, YAML and CSV are always written. Recipes of an earlier export of this name that are not "
                 "wanted now are removed, since they hold other weights.",
             )  # fmt: skip
@@ -65,39 +70,54 @@ def write_down(run: Run, picked: Picked, path: str | None, max_repeats: float) -
                 if not may_hold_mixture(folder):
                     raise ClimbError(f"{folder.name} holds something else than a mixture; choose another name")
                 written = run.export(picked.trial, name.strip(), wanted, path, max_repeats)
-                st.success(plain(f"Written to {written}: {', '.join(sorted(p.name for p in written.iterdir()))}"))
+                files = ", ".join(sorted(file.name for file in written.iterdir()))
+                then = (
+                    "Next: paste a recipe into the training script, write a data set drawn by this mixture (mixed data "
+                    "set, above), or see on the Compare page whether it holds for larger models."
+                )
+                st.success(plain(f"Written to {written}: {files}\n{then}"), title="Exported")
 
 
-def history(run: Run, search: Search) -> None:
-    """What was exported before, with downloads of what is small."""
+def history(run: Run, search: Search, shown: Path | None = None) -> None:
+    """What was exported before: how it stands, its log, downloads of what is small.
+
+    shown: a data set that the page has told of already.
+    """
     st.subheader("Exports so far")
     found = former(run.workspace)
     if not found:
         st.caption("None yet.")
         return
+    known = jobs(run.workspace)
     event = st.dataframe(
         {
             "name": [one.name for one in found],
             "kind": [one.kind for one in found],
+            "state": [state_words(one, job_of(one.folder, known)) for one in found],
             "mixture": [name_of(one.weights, search) or ("of another search" if one.weights else "") for one in found],
             "content": [one.content for one in found],
             "written": [when(one.written) for one in found],
-            "size": [_size(one.size) for one in found],
+            "size": [size_text(one.size) for one in found],
             "files": [len(one.files) for one in found],
         },
         hide_index=True, alt="Former exports, newest first", key="former", height="content" if len(found) < 10 else 380,
         on_select="rerun", selection_mode="single-row-required", selection_default={"selection": {"rows": [0]}},
         column_config={
-            "name": "Name", "kind": "Kind", "mixture": "Mixture", "content": st.column_config.TextColumn("Content"),
+            "name": "Name", "kind": "Kind", "state": "State", "mixture": "Mixture",
+            "content": st.column_config.TextColumn("Content", width="medium"),
             "written": "Written", "size": "Size", "files": "Files",
         },
     )  # fmt: skip
     rows = event["selection"]["rows"]
-    _downloads(found[rows[0] if rows and rows[0] < len(found) else 0])
+    one = found[rows[0] if rows and rows[0] < len(found) else 0]
+    if one.folder != shown:
+        standing(run.workspace, one, "former")
+    _downloads(one)
 
 
 def _downloads(one: Former) -> None:
-    small = [path for path in one.files if path.stat().st_size <= SMALL][:_MOST]
+    small = [path for path in one.files if path.parent == one.folder and path.stat().st_size <= SMALL][:_MOST]
+    small = [] if one.kind == UNFINISHED else small
     st.caption(plain(f"{one.folder}"))
     with st.container(horizontal=True, gap="xsmall", key="downloads"):
         for number, path in enumerate(small):
@@ -107,15 +127,8 @@ def _downloads(one: Former) -> None:
                 key=f"former.{one.name}.{number}",
             )  # fmt: skip
     if len(small) < len(one.files):
-        st.caption(f"{len(one.files) - len(small):,} more files, larger or many, lie in the folder.")
-
-
-def _size(size: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:,.3g} GB"
+        more = plural(len(one.files) - len(small), "more file")
+        st.caption(f"{more} in the folder and those below it.")
 
 
 def _reader(path: Path) -> bytes:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import streamlit as st
 
 from app import charts
-from app.compare.compared import trial_names, trial_of
+from app.colours import domain_colours
+from app.compare.compared import Compared, compared, spread, trial_names, trial_of
+from app.compare.gains import other_gains, part_gains, score_gain, verdict
+from app.compare.gainspanel import show
 from app.steps import leader
-from app.words import plain
+from app.words import plain, plural
 from climb_engine.export.kept import Artifacts, tokens_per_document
 from climb_engine.export.mixture import exported
 from climb_engine.pipeline import Run
@@ -54,13 +57,12 @@ def picker(run: Run, search: Search) -> Picked:
     return Picked(key, trial, Mixture.from_dict(record["weights"], search.space.domains), record)
 
 
-def summary(search: Search, picked: Picked) -> None:
-    """Score, hash and where it comes from."""
-    if picked.trial is None:
-        st.caption(plain(_score(picked.record)))
-    else:
-        why = "" if search.choice else " The search has not chosen yet."
-        st.caption(plain(f"{_score(picked.record)} A single score flatters a trial that was picked for it.{why}"))
+def summary(run: Run, search: Search, picked: Picked) -> None:
+    """Score, what it is worth against natural, hash and where it comes from."""
+    flatters = "" if picked.trial is None else " A single score flatters a trial that was picked for it."
+    why = "" if search.choice else " The search has not chosen yet."
+    st.caption(plain(f"{_score(picked.record)}{flatters}{why}"))
+    _against_natural(search, picked)
     origin = picked.record["provenance"]
     with st.container(horizontal=True, vertical_alignment="center", key="identity"):
         st.markdown("Hash", width="content")
@@ -74,7 +76,9 @@ def summary(search: Search, picked: Picked) -> None:
     with st.expander("Weights and provenance", key="origin"):
         sides = st.grid(2, min_column_width=380, gap="medium")
         with sides.cell():
-            figure = charts.mixture_bars(search.space.domains, picked.mixture.weights, search.space.share)
+            names = search.space.domains
+            colours = domain_colours(run, names)
+            figure = charts.mixture_bars(names, picked.mixture.weights, search.space.share, colours)
             st.plotly_chart(
                 figure, key="export-bars", config={"displayModeBar": False},
                 alt=f"Weights of {picked.key} beside the natural shares",
@@ -105,13 +109,30 @@ def _lengths(folder: str, names: tuple[str, ...], _found: Artifacts) -> dict[str
 
 
 def _score(record: Mapping[str, Any]) -> str:
-    score, natural = record["score"], record["natural_score"]
+    score = record["score"]
     if not score["runs"]:
         return "Not measured."
     sd = f" ± {score['sd']:.4f}" if score["sd"] is not None else ""
     runs = f"{score['runs']} runs" if score["runs"] > 1 else "one run, so its noise is not known"
-    against = f" Natural: {natural['mean']:.4f}." if natural["mean"] is not None else ""
-    gain = record["gain_over_natural"]
-    if gain and gain["mean"] is not None and gain["interval_95"][0] is not None:
-        against += f" Gain {gain['mean']:+.4f}, 95 % {gain['interval_95'][0]:+.4f} to {gain['interval_95'][1]:+.4f}."
-    return f"Score {score['mean']:.4f}{sd} ({runs}).{against}"
+    return f"Score {score['mean']:.4f}{sd} ({runs})."
+
+
+def _against_natural(search: Search, picked: Picked) -> None:
+    """The verdict over the runs that both were measured in, and what got worse."""
+    one, natural = (_compared(search, key) for key in (picked.key, "natural"))
+    if not one.measured or not natural.measured or one.mixture == natural.mixture:
+        return
+    objective = search.objective
+    score = score_gain(one, natural, objective)
+    found = verdict(score, part_gains(one, natural, objective), other_gains(one, natural, objective))
+    runs = len(natural.runs)
+    if runs > score.pairs:
+        mean = spread(list(natural.scores(objective).values()))[0]
+        what = f"Natural has {plural(runs, 'run')}, with a mean of {mean:.4f}; "
+        pairs = f"{score.pairs} of them have" if score.pairs != 1 else "one of them has"
+        found = replace(found, lines=(*found.lines, f"{what}{pairs} a seed in common with {one.key}."))
+    show(found)
+
+
+def _compared(search: Search, key: str) -> Compared:
+    return compared(key, search, lambda: {}, lambda _: {})
