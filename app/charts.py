@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 import numpy as np
 
@@ -26,9 +28,19 @@ _FAINT = "rgba(138, 145, 158, 0.18)"
 _ROW = 26  # pixels per bar
 
 
-def domain_colour(domain: int) -> str:
-    """A domain's colour on every page; grey for -1, pruned."""
-    return PRUNED if domain < 0 else PALETTE[domain % len(PALETTE)]
+def domain_colours(automatic: Iterable[str], later: Iterable[str] = ()) -> dict[str, str]:
+    """A colour for every name, the same in whatever order the automatic ones come, and none twice while there are more.
+
+    A name wishes for a colour by its letters. Of the automatic names the first in the alphabet has its wish; those that
+    are left, and then the later ones in their order, get the next colour of those that the fewest have.
+    """
+    first = sorted(set(automatic))
+    wishes = {_wish(name): name for name in reversed(first)}
+    found = {name: PALETTE[wish] for wish, name in wishes.items()}
+    for name in [*first, *later]:
+        if name not in found:
+            found[name] = _rarest(name, Counter(found.values()))
+    return found
 
 
 def label(name: str, width: int = 28) -> str:
@@ -36,8 +48,11 @@ def label(name: str, width: int = 28) -> str:
     return html.escape(name if len(name) <= width else name[: width - 1] + "…")
 
 
-def mixture_bars(domains: Sequence[str], weights: FloatArray, natural: FloatArray) -> go.Figure:
-    """Horizontal bars of a mixture (m,), heaviest on top, with a tick at each domain's natural share (m,)."""
+def mixture_bars(domains: Sequence[str], weights: FloatArray, natural: FloatArray, colours: Sequence[str]) -> go.Figure:
+    """Horizontal bars of a mixture (m,), heaviest on top, with a tick at each domain's natural share (m,).
+
+    ``colours`` are the domains', in their order.
+    """
     import plotly.graph_objects as go
 
     order = np.argsort(weights, kind="stable")
@@ -49,7 +64,7 @@ def mixture_bars(domains: Sequence[str], weights: FloatArray, natural: FloatArra
     figure = go.Figure()
     figure.add_bar(
         x=weights[order], y=rows, orientation="h", name="weight", hovertext=hover, hoverinfo="text",
-        marker={"color": [domain_colour(int(i)) for i in order]}, showlegend=False,
+        marker={"color": [colours[i] for i in order]}, showlegend=False,
     )  # fmt: skip
     figure.add_scatter(
         x=natural[order], y=rows, mode="markers", name="natural share", hoverinfo="skip",
@@ -135,11 +150,13 @@ def document_map(
     size: float = 4,
     height: int = 640,
     dark: bool = False,
+    legend: Collection[str] = (),
 ) -> go.Figure:
     """A map without axes: points in groups of (name, colour or values, positions (n, 2), documents (n,)).
 
     ``image`` (data URI) lies below and fills ``box``; ``labels`` are (name, x, y, pixels up); ``marked`` positions
-    are ringed; ``scale`` (title, low, high) is that of values; ``dark`` is the page's background.
+    are ringed; ``scale`` (title, low, high) is that of values; ``dark`` is the page's background; ``legend`` names
+    the groups that are told by their colour. Nothing is shown on hovering, which the page answers to.
     """
     import plotly.graph_objects as go
 
@@ -154,14 +171,19 @@ def document_map(
             marker |= {"colorbar": bar | {"xanchor": "right", "xpad": 2, "tickfont": {"size": 10}}}
         figure.add_scattergl(
             x=points[:, 0], y=points[:, 1], mode="markers", name=label(name, 40), customdata=documents,
-            marker=marker,
-            hovertemplate="%{fullData.name}<br>document %{customdata}<extra></extra>",
+            marker=marker, hoverinfo="none", showlegend=name in legend,
             selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": 0.25}},
         )  # fmt: skip
     for name, points in marked:
         ring = {"color": "rgba(0,0,0,0)", "size": size + 5, "line": {"color": "#e0533d", "width": 1.6}}
         figure.add_scattergl(
-            x=points[:, 0], y=points[:, 1], mode="markers", name=label(name, 40), marker=ring, hoverinfo="skip"
+            x=points[:, 0],
+            y=points[:, 1],
+            mode="markers",
+            name=label(name, 40),
+            marker=ring,
+            hoverinfo="skip",
+            showlegend=False,
         )
     _plain(figure, height)
     if image:
@@ -172,19 +194,39 @@ def document_map(
     for name, x, y, up in labels:
         figure.add_annotation(
             x=x, y=y, yshift=up, text=f"<b>{label(name, 34)}</b>", showarrow=False, bgcolor=paper,
+            xanchor=_side((x - left) / (right - left)),
             font={"size": 12, "color": ink}, borderpad=1,
         )  # fmt: skip
-    figure.update_layout(showlegend=False, margin={"l": 0, "r": 0, "t": 0, "b": 0}, dragmode=None)
+    figure.update_layout(showlegend=bool(legend), margin={"l": 0, "r": 0, "t": 0, "b": 0}, dragmode=None)
+    figure.update_layout(
+        legend={"x": 0, "y": 0, "xanchor": "left", "yanchor": "bottom", "orientation": "v", "itemsizing": "constant",
+                "itemclick": False, "itemdoubleclick": False, "bgcolor": paper, "font": {"size": 11, "color": ink}},
+    )  # fmt: skip
     figure.update_layout(modebar={"bgcolor": "rgba(0,0,0,0)", "color": INK, "activecolor": ACCENT})
     figure.update_xaxes(visible=False, range=[left, right], fixedrange=False)
     figure.update_yaxes(visible=False, range=[bottom, top], fixedrange=False)
     return figure
 
 
-def swatch(domain: int) -> str:
-    """A domain's colour as a small picture, for tables."""
-    square = f"<svg xmlns='http://www.w3.org/2000/svg' width='14' height='14'><rect width='14' height='14' rx='3' fill='{domain_colour(domain)}'/></svg>"  # noqa: E501
+def _side(across: float) -> str:
+    """Where a label at this share of the width is held, so that it stays on the map."""
+    return "left" if across < 0.12 else "right" if across > 0.88 else "center"
+
+
+def swatch(colour: str) -> str:
+    """A colour as a small picture, for tables."""
+    square = f"<svg xmlns='http://www.w3.org/2000/svg' width='14' height='14'><rect width='14' height='14' rx='3' fill='{colour}'/></svg>"  # noqa: E501
     return "data:image/svg+xml;utf8," + square.replace("#", "%23")
+
+
+def _wish(name: str) -> int:
+    return crc32(name.encode()) % len(PALETTE)
+
+
+def _rarest(name: str, used: Counter[str]) -> str:
+    """Of the colours that the fewest have, the next to the one that this name wishes for."""
+    turned = (*PALETTE[_wish(name) :], *PALETTE[: _wish(name)])
+    return min(turned, key=lambda colour: used[colour])
 
 
 def _natural(figure: go.Figure, natural: float, noise_sd: float, n: int) -> None:

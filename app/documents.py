@@ -92,10 +92,10 @@ def sources(corpus: str) -> tuple[Ids, tuple[str, ...]]:
 
 @st.cache_resource(max_entries=4, show_spinner="Measuring the documents")
 def lengths(corpus: str) -> Ids:
-    """Characters of every document (n,)."""
+    """UTF-8 bytes of every document (n,): they come with a text's place in its column, characters are counted."""
     import pyarrow.compute as pc
 
-    found = [pc.utf8_length(table["text"]).to_numpy() for table in Artifact(Path(corpus)).tables(["text"])]
+    found = [pc.binary_length(table["text"]).to_numpy() for table in Artifact(Path(corpus)).tables(["text"])]
     return np.concatenate(found).astype(np.int64)
 
 
@@ -143,15 +143,15 @@ def containing(corpus: str, words: str) -> tuple[Ids, int]:
 
 
 @st.cache_data(max_entries=32, show_spinner="Comparing the meanings")
-def meaning(embedding: str, words: str, _config: EmbeddingConfig, wanted: int = 200) -> Ids:
-    """The documents whose vectors are nearest to that of ``words``, nearest first."""
+def meaning(embedding: str, words: str, _config: EmbeddingConfig, wanted: int = 200) -> tuple[Ids, Vectors]:
+    """The documents whose vectors are nearest to that of ``words``, nearest first, and the cosines."""
     artifact = Artifact(Path(embedding))
     query = embedder(_config)([words])[0]
     similar = [np.asarray(artifact.array(part), np.float32) @ query for part in range(artifact.parts)]
     scores = np.concatenate(similar)
     best = np.argpartition(-scores, min(wanted, len(scores) - 1))[:wanted]
     nearest: Ids = best[np.argsort(-scores[best], kind="stable")]
-    return nearest
+    return nearest, scores[nearest]
 
 
 @st.cache_resource(max_entries=1, show_spinner="Loading the embedder")
@@ -161,14 +161,17 @@ def embedder(config: EmbeddingConfig) -> Embedder:
 
 
 def samples(member: Membership, cluster: int, how: str, count: int, seed: int) -> Sequence[int]:
-    """Rows of a cluster: 'central', 'random', 'borderline' (far from the centroid) or 'worst' (lowest scores)."""
-    rows = np.flatnonzero(member.clusters == cluster)
+    """Rows of a cluster, as ``ordered`` has them."""
+    return [int(row) for row in ordered(member, np.flatnonzero(member.clusters == cluster), how, seed)[:count]]
+
+
+def ordered(member: Membership, rows: Ids, how: str, seed: int) -> Ids:
+    """Rows by lot (random), by distance to their centroids (central, borderline) or by lowest scores (worst)."""
     if how == "random":
-        return [int(row) for row in np.random.default_rng(seed).permutation(rows)[:count]]
-    with np.errstate(invalid="ignore"):
-        keys = {
-            "central": member.distances[rows],
-            "borderline": -member.distances[rows],
-            "worst": np.nan_to_num(np.mean(member.scores[rows], axis=1), nan=np.inf),
-        }
-    return [int(row) for row in rows[np.argsort(keys[how], kind="stable")][:count]]
+        return np.random.default_rng(seed).permutation(rows)
+    if how == "worst":
+        with np.errstate(invalid="ignore"):
+            keys = np.nan_to_num(np.mean(member.scores[rows], axis=1), nan=np.inf)
+    else:
+        keys = member.distances[rows] * (-1 if how == "borderline" else 1)
+    return np.asarray(rows[np.argsort(keys, kind="stable")])

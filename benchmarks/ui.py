@@ -186,6 +186,7 @@ def server_times(runs: str, mode: str, run: str) -> dict[str, float]:
         "by source, read from the disk": lambda: app.selectbox(key="colour").select("source"),
         "by length, measured from the texts": lambda: app.selectbox(key="colour").select("length"),
         "a former colour": lambda: app.selectbox(key="colour").select("domain"),
+        "a cluster, beside the lasso": lambda: app.segmented_control(key="side").set_value("cluster"),
         "quality of a cluster": lambda: app.segmented_control(key="look").set_value("quality"),
         "neighbours of a cluster": lambda: app.segmented_control(key="look").set_value("neighbours"),
         "the next cluster": lambda: app.button(key="next").click(),

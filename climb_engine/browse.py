@@ -148,9 +148,14 @@ def plain(text: str, most: int = 300) -> str:
     Control, format (direction overrides among them) and private characters become spaces; white space is folded.
     """
     start = text[: 20 * most]  # what is shown comes from here, however long the document
-    tame = "".join(" " if unicodedata.category(c)[0] == "C" else c for c in start)
-    line = re.sub(r"\s+", " ", tame).strip()
+    line = one_line(start).strip()
     return line if len(line) <= most and len(start) == len(text) else line[: most - 1].rstrip() + "…"
+
+
+def one_line(text: str) -> str:
+    """Text with a space for white space, and for characters that are not to be seen or change how others are."""
+    tame = "".join(" " if unicodedata.category(c)[0] == "C" else c for c in text)
+    return re.sub(r"\s+", " ", tame)
 
 
 def signed(override: Override) -> str:

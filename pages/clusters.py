@@ -3,8 +3,9 @@
 import streamlit as st
 
 from app import session
-from app.clusters import atlas, panel
-from app.curation import curated, history
+from app.clusters import area, atlas, focus, panel
+from app.curate import box, state
+from app.curation import curated
 from app.words import plain
 from climb_engine.pipeline import Run
 
@@ -25,14 +26,17 @@ with session.explained():
     job = session.latest_job(folder)
     living = job is not None and job.alive
     place = atlas.atlas(view)
-    atlas.take_selection(view)
-    history(view, living)
+    focus.begin(folder.name)
+    focus.take_selection(view)
+    found = state.consider(view, state.draft(run))
+    box.written(found, living)
     if not place.projected:
         atlas.missing(view, living)
-    left, right = st.columns([62, 38], gap="medium")
-    with left:
+    sides = st.grid(2, min_column_width=380, gap="medium", key="sides")
+    with sides.cell():
         colouring, hits = atlas.toolbar(view)
         atlas.draw(view, place, colouring, hits)
-    with right:
-        atlas.area(view, place)
-        panel.panel(view, hits)
+    with sides.cell():
+        panel.panel(found, area.area(view, place), hits)
+    with st.bottom:
+        box.drafted(found)

@@ -41,30 +41,49 @@ def test_every_two_domains_can_be_told_apart(eye):
     assert distances.min() > 0.02  # pruned grey is told by its lack of colour, and by its name
 
 
-def test_a_domain_has_one_colour_and_pruned_is_grey():
-    assert charts.domain_colour(3) == charts.domain_colour(3) == charts.PALETTE[3]
-    assert charts.domain_colour(23) == charts.PALETTE[3]
-    assert charts.domain_colour(-1) == charts.PRUNED not in charts.PALETTE
+def test_a_domains_colour_is_by_its_name_in_whatever_order_domains_come():
+    names = [f"domain-{i}" for i in range(20)]
+    colours = charts.domain_colours(names)
+    assert charts.domain_colours(reversed(names)) == colours
+    assert set(colours.values()) == set(charts.PALETTE)
+    assert charts.PRUNED not in charts.PALETTE
+
+
+def test_later_names_take_no_colour_away_and_share_one_only_when_all_are_taken():
+    names = [f"domain-{i}" for i in range(18)]
+    colours = charts.domain_colours(names)
+    for later in (["zoo"], ["zoo", "ark"], ["zoo", "ark", "bay"]):
+        now = charts.domain_colours(names, later)
+        assert colours.items() <= now.items()
+        colours = now
+    assert len(set(colours.values())) == 20
+    assert len(charts.domain_colours([f"domain-{i}" for i in range(50)])) == 50
+
+
+def test_most_domains_keep_their_colour_when_another_is_merged_away():
+    names = [f"domain-{i}" for i in range(14)]
+    colours, now = charts.domain_colours(names), charts.domain_colours(names[1:])
+    assert sum(colours[name] == colour for name, colour in now.items()) >= 11
 
 
 def test_the_heaviest_domain_is_on_top_in_its_own_colour():
-    figure = charts.mixture_bars(DOMAINS, WEIGHTS, NATURAL)
+    figure = charts.mixture_bars(DOMAINS, WEIGHTS, NATURAL, charts.PALETTE)
     bars, ticks, numbers = figure.data
     assert list(bars.x) == [0.1, 0.15, 0.25, 0.5]  # plotly draws from below
     assert list(ticks.x) == [0.4, 0.4, 0.0, 0.2]
-    assert list(bars.marker.color) == [charts.domain_colour(i) for i in (0, 2, 3, 1)]
+    assert list(bars.marker.color) == [charts.PALETTE[i] for i in (0, 2, 3, 1)]
     assert list(figure.layout.yaxis.ticktext)[-1] == "sport"
     assert list(numbers.text) == ["10.0%", "15.0%", "25.0%", "50.0%"]
 
 
 def test_a_domain_without_natural_share_has_no_ratio():
-    hover = charts.mixture_bars(DOMAINS, WEIGHTS, NATURAL).data[0].hovertext
+    hover = charts.mixture_bars(DOMAINS, WEIGHTS, NATURAL, charts.PALETTE).data[0].hovertext
     assert "nan" in hover[2]
     assert "2.50 x" in hover[3]
 
 
 def test_names_from_documents_are_never_markup_nor_templates():
-    figure = charts.mixture_bars(DOMAINS, WEIGHTS, NATURAL)
+    figure = charts.mixture_bars(DOMAINS, WEIGHTS, NATURAL, charts.PALETTE)
     assert "<b>" not in figure.to_json().encode().decode("unicode_escape")
     figure = charts.scores([(DOMAINS[2], [1.0], charts.ACCENT)])
     assert figure.data[0].hovertemplate is None
@@ -99,10 +118,10 @@ def test_the_curve_stands_without_natural_noise_or_trials():
     charts.best_so_far(np.array([]), [], [], 0.4, float("nan"))
 
 
-def test_a_swatch_is_the_domain_colour():
-    assert charts.domain_colour(4).removeprefix("#") in charts.swatch(4)
-    assert charts.swatch(4).startswith("data:image/svg+xml")
-    assert "#" not in charts.swatch(4)
+def test_a_swatch_is_a_picture_of_its_colour():
+    assert "59a28a" in charts.swatch("#59a28a")
+    assert charts.swatch("#59a28a").startswith("data:image/svg+xml")
+    assert "#" not in charts.swatch("#59a28a")
 
 
 # The map
@@ -180,3 +199,7 @@ def test_the_map_has_no_axes_and_its_names_are_no_markup():
     assert "spam <b>" not in figure.layout.annotations[0].text
     assert figure.data[0].customdata.tolist() == [0, 1, 2]
     assert figure.layout.images[0].sizex == 10
+    assert not figure.layout.showlegend
+    told = charts.document_map(groups, (0, 10, 0, 10), legend=[DOMAINS[2]])
+    assert told.layout.showlegend
+    assert told.data[0].showlegend

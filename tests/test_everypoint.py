@@ -14,17 +14,15 @@ from streamlit.testing.v1 import AppTest
 from app import charts
 from app.clusters import maps
 from climb_engine.pipeline import Run
-from tests.test_pages import (  # noqa: F401 - fixtures are found by their names
+from tests.test_clusters_page import cluster_of, clustered, mapped  # noqa: F401 - fixtures are found by their names
+from tests.test_pages import (  # noqa: F401
     CHROMIUM,
     HOSTILE,
     PATIENCE,
     ROOT,
-    cluster_of,
-    clustered,
     corpus,
     documents,
     leaves,
-    mapped,
     pressed,
     runs,
     server,
@@ -32,7 +30,7 @@ from tests.test_pages import (  # noqa: F401 - fixtures are found by their names
     words,
 )
 
-COMPONENT = ROOT / "app" / "components" / "everypoint"
+COMPONENTS = ROOT / "app" / "components"
 
 
 def every(page: str = "clusters", **query: str) -> AppTest:
@@ -45,7 +43,7 @@ def every(page: str = "clusters", **query: str) -> AppTest:
 
 def sent(app: AppTest) -> tuple[bytes, bytes, dict]:
     """What the component gets: positions and colours, each behind an address, and the rest."""
-    positions, colours, look = (element.proto for element in app.get("bidi_component"))
+    positions, colours, look = [element.proto for element in app.get("bidi_component")][:3]  # then the tips
     return positions.bytes, colours.bytes, json.loads(look.json)
 
 
@@ -77,10 +75,11 @@ def test_a_colouring_fits_into_a_byte_whatever_it_is_by():
 
 
 def test_the_component_is_our_own_and_names_no_other_host():
-    for path in COMPONENT.iterdir():
-        if path.suffix in (".js", ".css"):
-            text = path.read_text(encoding="utf-8")
-            assert not re.search(r"https?:|//[a-z]|import\s*\(|\bfetch\(|innerHTML|\beval\b", text), path.name
+    sources = [path for path in COMPONENTS.rglob("*") if path.suffix in (".js", ".css")]
+    assert len(sources) == 4
+    for path in sources:
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"https?:|//[a-z]|import\s*\(|\bfetch\(|innerHTML|\beval\b", text), path.name
 
 
 @pytest.mark.network
@@ -129,7 +128,7 @@ def test_a_click_and_a_lasso_mean_what_they_mean_on_the_sampled_map(mapped):  # 
     at = np.frombuffer(sent(app)[0][12:], np.uint16).reshape(-1, 2)
     assert 0 < half < 61
     assert half == (at[:, 0] < 32_768).sum()
-    assert app.dataframe[0].value["documents"].sum() == half
+    assert app.dataframe[0].value["share"].sum() == pytest.approx(100)
     assert np.allclose(sent(app)[2]["shapes"], [[[0, 0], [0.5, 0], [0.5, 1], [0, 1]]])
     pressed(app, "clear")
     assert sent(app)[2]["shapes"] == []
@@ -144,7 +143,7 @@ def test_without_webgl_the_density_image_is_shown_and_said(mapped):  # noqa: F81
     app.run()
     for _ in range(2):
         assert "WebGL is off in this browser: showing the density image." in words(app)
-        assert not app.get("bidi_component")
+        assert len(app.get("bidi_component")) == 1  # the tips
         figure = json.loads(app.get("plotly_chart")[0].proto.spec)
         assert figure["layout"]["images"]
         assert {trace["type"] for trace in figure["data"]} == {"scatter"}  # not of WebGL
@@ -238,7 +237,7 @@ def test_in_a_browser_every_point_is_drawn_hovered_clicked_zoomed_and_lassoed(ma
         assert painted(page) > 61
         at = next(row for row in range(61) if HOSTILE in source_of(mapped, row))
         page.mouse.move(*on_screen(page, *shares(mapped)[at]))
-        page.locator(".tip", has_text="<img").wait_for()  # as text
+        page.locator(".tip .said", has_text="<img").wait_for()  # as text, which came for this point
         assert page.locator("img[src='x']").count() == 0
         page.mouse.click(*on_screen(page, *shares(mapped)[7]))
         page.get_by_text("Clicked").wait_for()
@@ -251,7 +250,7 @@ def test_in_a_browser_every_point_is_drawn_hovered_clicked_zoomed_and_lassoed(ma
         across, up = gap(places[:, 0]), gap(places[:, 1])
         lassoed(page, [(0.01, 0.99), (across, 0.99), (across, up), (0.01, up)])
         upper_left = int(((places[:, 0] < across) & (places[:, 1] > up)).sum())
-        page.get_by_text(f"{upper_left} of 61 documents", exact=True).wait_for()
+        page.get_by_text(f"{upper_left} of 61 documents").wait_for()
         page.reload()  # the mode is in the address
         page.locator(".map[data-points='61']").wait_for()
         page.context.browser.close()

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import streamlit as st
 
 from app import charts, documents, session
-from app.clusters import drawing, maps
+from app.clusters import drawing, finding, maps, peek
+from app.clusters.finding import Hits
 from app.clusters.maps import Atlas
+from app.colours import decided_colours
 from app.components import everypoint
 from app.curation import Curated
 from app.overview.panels import best_mixture
-from app.words import count, plain, plural
+from app.words import count, plural
 from climb_engine.console import seconds_text
 from climb_engine.curate.projection import principal_plane, stratified_rows
 from climb_engine.jobs import start
-from climb_engine.types import FloatArray, Ids
+from climb_engine.types import FloatArray
 from climb_engine.workspace import digest_of
 
 EVERY = 2_000_000
@@ -49,34 +48,12 @@ def _projected(projection: str, _member: documents.Membership) -> Atlas:
     return Atlas(documents.positions(projection), rows, projection, True)
 
 
-def take_selection(view: Curated) -> None:
-    """Turn a new click on the map into the cluster, and a new box or lasso into the area, before widgets are drawn.
-
-    A changed figure clears the chart's own selection, so an empty one says nothing.
-    """
-    told = st.session_state.get(everypoint.KEY) or {}
-    selection = told.get("selection") or (st.session_state.get("map") or {}).get("selection") or {}
-    shapes = {kind: list(selection.get(kind) or ()) for kind in ("box", "lasso")}
-    row = maps.picked(selection)
-    mark = digest_of([shapes, row, selection.get("at")])
-    if (row is None and not any(shapes.values())) or mark == st.session_state.get("taken"):
-        return
-    st.session_state["taken"] = mark
-    if row is None:
-        st.session_state["area"] = shapes
-    elif row < len(view.member.clusters):
-        st.session_state.pop("area", None)
-        st.session_state.pop("ringed", None)
-        st.session_state["document"] = row
-        st.session_state["cluster"] = f"c{view.member.clusters[row]}"
-
-
-def toolbar(view: Curated) -> tuple[maps.Colouring, Ids]:
+def toolbar(view: Curated) -> tuple[maps.Colouring, Hits]:
     """Colour by, and search: the colouring, and the documents that were found."""
     mixture = _weights(view)
     choices = ["domain", "cluster", "source", *view.member.metrics, "length", "status"]
     choices += ["weight"] if mixture is not None else []
-    with st.container(horizontal=True, vertical_alignment="bottom", key="tools", gap="small"):
+    with st.container(horizontal=True, vertical_alignment="top", key="tools", gap="small"):
         colour = st.selectbox("Colour by", choices, key="colour", bind="query-params", width=150)
         _mode(view)
         how = st.segmented_control(
@@ -86,28 +63,30 @@ def toolbar(view: Curated) -> tuple[maps.Colouring, Ids]:
         words = st.text_input(
             "Search for", key="find", bind="query-params", max_chars=200, placeholder="words", icon=":material/search:",
         )  # fmt: skip
-    return _colouring(view, colour or "domain", mixture), _hits(view, how or "text", (words or "").strip())
+    return _colouring(view, colour or "domain", mixture), finding.search(view, how or "text", (words or "").strip())
 
 
-def draw(view: Curated, place: Atlas, colouring: maps.Colouring, hits: Ids) -> None:
+def draw(view: Curated, place: Atlas, colouring: maps.Colouring, hits: Hits) -> None:
     """The map in the mode that was chosen, and what is to be seen on it."""
     if everypoint.without_webgl():
         st.info("WebGL is off in this browser: showing the density image.", icon=":material/visibility_off:")
         place = drawing.without_webgl(place)
     n, drawn = len(place.points), len(place.rows)
     if place.webgl and place.projected and _every(n):
-        drawing.draw_every(view, place, colouring, hits)
+        drawing.draw_every(view, place, colouring, hits.rows)
+        peek.tip(view, place, colouring)
         shown = f"{plural(n, 'document')}, each a point ({_size(4 * n)} of positions, {_size(n)} of colours)"
         hands = "Drag to move, the wheel zooms; the lasso is at the top right, or drag with Shift."
     else:
-        drawing.draw_sample(view, place, colouring, hits)
+        drawing.draw_sample(view, place, colouring, hits.rows)
+        peek.tip(view, place, colouring, f".st-key-{drawing.SAMPLED}")
         what = (
             f"{drawn:,} of {n:,} documents are drawn as points" if place.projected else f"{drawn:,} clusters are drawn"
         )
         shown = f"{what}; the shading and every count are of all"
         hands = "Lasso and box are at the top right of the map; the wheel zooms."
     st.caption(
-        f"{shown}. Click a point for its cluster. {hands}",
+        f"{shown}. Rest on a point to read it, click it for its cluster. {hands}",
         help="Neighbours on the map are alike. Distances between far groups say little, and the axes mean nothing.",
     )
 
@@ -127,66 +106,6 @@ def missing(view: Curated, living: bool) -> None:
             with session.explained():
                 start(view.run.workspace, ("run", "--until", "projection"))
                 st.rerun()
-
-
-def area(view: Curated, place: Atlas) -> None:
-    """What lies in the box or lasso: all documents are counted, not only the drawn ones."""
-    shapes = st.session_state.get("area")
-    found = _selected(place.address, json.dumps(shapes, sort_keys=True), place, shapes) if shapes else None
-    if found is None:
-        return
-    with st.container(border=True, key="area", gap="xsmall"):
-        drawn = f"{int(found[place.rows].sum()):,} {'' if place.projected else 'clusters '}drawn"
-        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-            st.markdown(f"**{found.sum():,} of {len(found):,} documents** ({drawn})")
-            if st.button("Clear", key="clear", type="tertiary"):
-                st.session_state.pop("area")
-                st.rerun()
-        if not found.any():
-            st.caption("There are no documents in it. Draw around some of the shading.")
-            return
-        per_cluster = np.bincount(view.member.clusters[found], minlength=len(view.decided.labels))
-        per_domain = np.bincount(view.decided.labels + 1, weights=per_cluster).astype(np.int64)  # pruned first
-        domains = np.flatnonzero(per_domain) - 1
-        counts = per_domain[domains + 1]
-        order = np.argsort(-counts, kind="stable")
-        table = {
-            "": [charts.swatch(int(domains[i])) for i in order],
-            "domain": [view.domain_name(int(domains[i])) for i in order],
-            "documents": [int(counts[i]) for i in order],
-            "share": [100 * counts[i] / counts.sum() for i in order],
-        }
-        st.dataframe(
-            table, hide_index=True, alt="The selection by domain", height="content" if len(order) < 8 else 260,
-            column_config={
-                "": st.column_config.ImageColumn(width=30), "domain": "Domain",
-                "documents": st.column_config.NumberColumn("Documents", format="localized"),
-                "share": st.column_config.ProgressColumn("Share", format="%.1f %%", min_value=0, max_value=100),
-            },
-        )  # fmt: skip
-
-
-def ring(cluster: int | None) -> None:
-    """Show on the map where a cluster is that was not chosen on the map."""
-    st.session_state["ringed"] = cluster
-
-
-def _hits(view: Curated, how: str, words: str) -> Ids:
-    if not words:
-        return np.empty(0, np.int64)
-    if how == "text":
-        found, seen = documents.containing(view.corpus, words)
-        more = len(found) >= documents.FOUND
-        st.caption(f"{plural(len(found), 'document')}{' or more' if more else ''} of {seen:,} contain it.")
-        return found
-    config = view.run.config.embedding
-    if config.model not in documents.STATIC and not st.toggle(
-        f"Load {plain(config.model)} into the app, on the CPU", key="load", help="It may take a while and much memory."
-    ):
-        return np.empty(0, np.int64)
-    found = documents.meaning(str(view.run.needed("embedding").folder), words, config)
-    st.caption(f"The {len(found):,} documents nearest in meaning are ringed.")
-    return found
 
 
 def _weights(view: Curated) -> FloatArray | None:
@@ -220,11 +139,6 @@ def _every(n: int) -> bool:
     return st.session_state.get("points") == "every" and n <= EVERY
 
 
-@st.cache_resource(max_entries=4, show_spinner=False)
-def _selected(address: str, wanted: str, _place: Atlas, _shapes: Mapping[str, Any]) -> maps.Flags | None:  # noqa: ARG001
-    return maps.selected(_place.points, _shapes)
-
-
 def _colouring(view: Curated, colour: str, mixture: FloatArray | None) -> maps.Colouring:
     weights = mixture.tolist() if mixture is not None and colour == "weight" else None
     quality = str(view.run.needed("quality").folder)
@@ -250,18 +164,22 @@ def _colours(view: Curated, colour: str, mixture: FloatArray | None) -> maps.Col
     if colour in member.metrics:
         return maps.by_value(colour, member.scores[:, member.metrics.index(colour)])
     if colour == "length":
-        return maps.by_value("characters, log10", np.log10(np.maximum(1, documents.lengths(view.corpus))))
+        return maps.by_value("bytes, log10", np.log10(np.maximum(1, documents.lengths(view.corpus))))
     if colour == "status":
         decided = np.array([_status(one.kept, one.reason) for one in view.decided.decisions])
         return maps.Colouring(
-            colour, decided[clusters], ("kept", "pruned", "overridden"), (charts.PALETTE[4], charts.PRUNED, "#e0533d")
+            colour,
+            decided[clusters],
+            ("kept", "pruned", "overridden"),
+            (charts.PALETTE[4], charts.PRUNED, "#e0533d"),
+            legend=True,
         )
     if colour == "weight" and mixture is not None:
         ratio = np.append(np.log2(np.maximum(mixture, 2.0**-6)), np.nan)[domains]  # -1, pruned, is the last
         return maps.by_value("weight / natural, log2", ratio)
-    names = [*view.decided.names, "pruned"]
-    colours = tuple(charts.domain_colour(i) for i in [*range(len(view.decided.names)), -1])
-    return maps.Colouring("domain", np.where(domains < 0, len(names) - 1, domains), tuple(names), colours)
+    names = (*view.decided.names, "pruned")
+    colours = decided_colours(view.decided, view.run.config.domains.overrides)
+    return maps.Colouring("domain", np.where(domains < 0, len(names) - 1, domains), names, colours)
 
 
 def _status(kept: bool, reason: str) -> int:

@@ -11,14 +11,16 @@ import streamlit as st
 
 from app import charts
 from app.clusters import maps
+from app.colours import decided_colours
 from app.components.everypoint import Stock, every_point, probe
 from app.curation import Curated
 from climb_engine.curate.projection import medians
 from climb_engine.types import FloatArray, Ids, Vectors
 from climb_engine.workspace import digest_of
 
-HEIGHT = 640  # pixels
-_NARROW = 560  # pixels: labels keep clear of each other on a map at least so wide
+HEIGHT = 600  # pixels
+SAMPLED = "sampled"  # what Plotly's map is in
+_NARROW = 480  # pixels: labels keep clear of each other on a map at least so wide
 _RINGED = 400  # documents of a search or a cluster
 _SHAPES = 2_000  # points of a map without WebGL
 _NAME = 34  # characters of a domain's name
@@ -30,7 +32,7 @@ def draw_sample(view: Curated, place: maps.Atlas, colouring: maps.Colouring, hit
     ringed, dark = st.session_state.get("ringed"), st.context.theme.type == "dark"
     marked = [hits[:_RINGED].tolist(), ringed]
     key = digest_of([dark, place.address, place.webgl, colouring.address, decisions(view), *marked])
-    with st.container(gap=None, key="sampled"):
+    with st.container(gap=None, key=SAMPLED):
         if place.webgl:
             probe()
         st.plotly_chart(
@@ -62,6 +64,7 @@ def draw_every(view: Curated, place: maps.Atlas, colouring: maps.Colouring, hits
             "palette": palette,
             "names": colouring.names[: len(palette)],
             "scale": None if colouring.names else colouring.span,
+            "legend": [(colouring.names[i], colouring.colours[i]) for i in _legend(colouring.address, colouring)],
             "labels": _every_label(digest_of([place.address, decisions(view)]), view, place, box),
             "marked": marked + ([] if clicked is None else [clicked]),
             "shapes": [maps.within(np.column_stack([xs, ys]), box).tolist() for xs, ys in shapes],
@@ -76,7 +79,8 @@ def _alt(colouring: maps.Colouring) -> str:
 def decisions(view: Curated) -> str:
     """The address of what is decided on the clusters, names included."""
     decided = [(one.kept, one.reason) for one in view.decided.decisions]
-    return digest_of([view.clustering, list(view.decided.names), view.decided.labels.tolist(), decided])
+    colours = decided_colours(view.decided, view.run.config.domains.overrides)
+    return digest_of([view.clustering, list(view.decided.names), view.decided.labels.tolist(), decided, colours])
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
@@ -95,6 +99,11 @@ def _colours(address: str, _colouring: maps.Colouring) -> tuple[Stock, tuple[str
     return Stock(digest_of(["colours", address]), indices.tobytes()), palette
 
 
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _legend(address: str, _colouring: maps.Colouring) -> tuple[int, ...]:  # noqa: ARG001
+    return _colouring.told()
+
+
 @st.cache_resource(max_entries=8, show_spinner="Drawing the map")
 def _figure(key: str, _view: Curated, _place: maps.Atlas, _colouring: maps.Colouring, _hits: Ids) -> Any:  # noqa: ARG001
     box = _box(_place.address, _place)
@@ -104,7 +113,7 @@ def _figure(key: str, _view: Curated, _place: maps.Atlas, _colouring: maps.Colou
     marked = [(name, _place.points[rows]) for name, rows in _marked(_view, _place, _hits)]
     figure = charts.document_map(
         _groups(_place, _colouring), box, image, labels, marked, scale, _size(_place), HEIGHT,
-        st.context.theme.type == "dark",
+        st.context.theme.type == "dark", {_colouring.names[i] for i in _colouring.told()},
     )  # fmt: skip
     return figure if _place.webgl else _as_shapes(figure)
 

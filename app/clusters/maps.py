@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from app.charts import INK, domain_colour
+from app.charts import INK, PALETTE, PRUNED
 from climb_engine.types import Ids, Vectors
 
 Flags = npt.NDArray[np.bool_]
@@ -21,6 +21,7 @@ DRAWN = 20_000
 """Documents drawn as points; the image shows all of them."""
 
 _VIRIDIS = ("#440154", "#414487", "#2a788e", "#22a884", "#7ad151", "#fde725")
+_TOLD = 10  # groups in a legend
 _GROUPS = 20  # a colour each; what comes after them shares one
 _STEPS = 254  # of a scale in a palette of 256, with one for what is not known
 _TRIM = (2, 98)  # percentiles where a scale of colours begins and ends
@@ -47,6 +48,14 @@ class Colouring:
     colours: tuple[str, ...] = ()
     span: tuple[float, float] = (0.0, 1.0)  # of a scale
     address: str = ""  # of what it was made from
+    legend: bool = False  # whether the map is to say which group has which colour, where no labels do
+
+    def told(self) -> tuple[int, ...]:
+        """The groups that a legend names: the first ones, or the one that has no label on the map."""
+        if self.legend:
+            return tuple(range(min(len(self.names), _TOLD)))
+        pruned = [i for i, colour in enumerate(self.colours) if colour == PRUNED]
+        return tuple(i for i in pruned if (self.values == i).any())
 
     def rgb(self) -> npt.NDArray[np.uint8]:
         """(n, 3) red, green and blue."""
@@ -72,8 +81,8 @@ def by_group(title: str, codes: npt.NDArray[Any], names: Sequence[str]) -> Colou
     place = np.empty(len(names), np.int64)
     place[order] = np.minimum(np.arange(len(names)), _GROUPS)
     shown = [names[i] for i in order[:_GROUPS]] + ([f"{len(names) - _GROUPS} others"] if len(names) > _GROUPS else [])
-    colours = [domain_colour(i) for i in range(min(len(names), _GROUPS))] + [INK]
-    return Colouring(title, place[codes], tuple(shown), tuple(colours[: len(shown)]))
+    colours = (*PALETTE[: min(len(names), _GROUPS)], INK)
+    return Colouring(title, place[codes], tuple(shown), colours[: len(shown)], legend=True)
 
 
 def by_value(title: str, values: npt.NDArray[Any]) -> Colouring:

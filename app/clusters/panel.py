@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 import streamlit as st
 
 from app import charts, documents, session
-from app.clusters import atlas
+from app.clusters import area, finding, focus, reading
+from app.clusters.area import Area
+from app.clusters.finding import Hits
+from app.colours import decided_colours
+from app.curate import state
+from app.curate.state import Considered
 from app.curation import Curated, consider
 from app.words import plain, plural
 from climb_engine.types import Ids
 
-FOLD = 400  # characters of a document that are shown at once
-_WHOLE = 20_000  # characters of a document that are shown at most
-_READ = 5  # documents at a time
 _BINS = 20
 _NEAREST = 8
 _KINDS = {
@@ -24,59 +29,70 @@ _KINDS = {
 }
 
 
-def panel(view: Curated, hits: Ids) -> None:
-    """The chosen cluster in full, or all clusters to choose from."""
-    options = [f"c{i}" for i in np.flatnonzero(view.member.sizes)]
-    if st.session_state.get("cluster") not in options:
-        st.session_state["cluster"] = None
-    with st.container(horizontal=True, vertical_alignment="bottom", key="chooser"):
+def panel(found: Considered, picked: Area | None, hits: Hits) -> None:
+    """The chosen cluster or all of them, what was selected on the map, or what was found; whatever came last."""
+    sides = {"cluster": "Clusters"}
+    sides |= {"selection": f"Selection · {len(picked.rows):,}"} if picked else {}
+    sides |= {"found": f"Found · {len(hits.rows):,}"} if len(hits.rows) else {}
+    if st.session_state.get("side") not in sides:
+        st.session_state["side"] = "cluster"
+    side = st.session_state["side"]
+    options = [f"c{i}" for i in np.flatnonzero(found.view.member.sizes)]
+    focus.from_address(options)
+    focus.to_address()
+    if len(sides) > 1:
+        side = st.segmented_control(
+            "Beside the map", list(sides), format_func=lambda one: sides[one], key="side", required=True,
+            label_visibility="collapsed", wrap=True,
+        )  # fmt: skip
+    if side == "selection" and picked:
+        area.panel(found, picked)
+    elif side == "found":
+        finding.read(found.view, hits)
+    else:
+        _clusters(found.view, options)
+
+
+def _clusters(view: Curated, options: list[str]) -> None:
+    with st.container(horizontal=True, vertical_alignment="bottom", key="chooser", gap="xsmall"):
         chosen = st.selectbox(
-            "Cluster", options, index=None, key="cluster", bind="query-params", placeholder="All clusters",
-            on_change=_rings,
+            "Cluster", options, index=None, key="cluster", placeholder="All clusters", on_change=focus.chosen,
+            format_func=lambda one: _title(view, int(one[1:])), filter_mode="contains",
         )  # fmt: skip
         at = options.index(chosen) if chosen else -1
         for words, step, key in (("Previous", -1, "J"), ("Next", 1, "L")):
             icon = ":material/chevron_left:" if step < 0 else ":material/chevron_right:"
             other = options[max(0, at + step) % len(options)]
             st.button(
-                "", key=words.lower(), icon=icon, shortcut=key, help=f"{words} cluster", on_click=choose, args=(other,)
-            )
+                "", key=words.lower(), icon=icon, shortcut=key, help=f"{words} cluster", on_click=focus.choose,
+                args=(other,),
+            )  # fmt: skip
     if chosen:
         _cluster(view, int(chosen[1:]))
     else:
         _all(view)
-    if len(hits):
-        with st.expander(f"Found: the first {min(_READ, len(hits))} of {len(hits):,}", key="found"):
-            _read(view, [int(row) for row in hits[:_READ]], "hit")
 
 
-def choose(cluster: str) -> None:
-    """Look at another cluster, and show it on the map."""
-    st.session_state["cluster"] = cluster
-    _rings()
-
-
-def _rings() -> None:
-    cluster = st.session_state.get("cluster")
-    atlas.ring(int(cluster[1:]) if cluster else None)
-    st.session_state.pop("document", None)
+def _title(view: Curated, cluster: int) -> str:
+    """What the list of clusters can be filtered by."""
+    return f"c{cluster} · {', '.join(view.keywords[cluster][:3])}" if view.keywords[cluster] else f"c{cluster}"
 
 
 def _cluster(view: Curated, cluster: int) -> None:
     decision, size = view.decided.decisions[cluster], int(view.member.sizes[cluster])
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.image(charts.swatch(decision.domain), width=14)
+    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
+        st.image(charts.swatch(_colours(view)[decision.domain]), width=14)
         st.subheader(plain(view.domain_name(decision.domain)), anchor=False, width="content")
         st.badge("kept" if decision.kept else "pruned", color="green" if decision.kept else "gray")
     share = size / len(view.member.clusters)
     st.caption(f"{plural(size, 'document')}, {share:.1%} of the corpus. {plain(_reason(view, cluster))}")
     st.caption(plain(" · ".join(view.keywords[cluster])))
     _buttons(view, cluster)
-    sort = st.segmented_control(
+    look = st.segmented_control(
         "Read", ["documents", "quality", "neighbours"], default="documents", key="look", required=True,
         label_visibility="collapsed", wrap=True,
     )  # fmt: skip
-    {"documents": _documents, "quality": _quality, "neighbours": _neighbours}[sort or "documents"](view, cluster)
+    {"documents": _documents, "quality": _quality, "neighbours": _neighbours}[look or "documents"](view, cluster)
 
 
 def _reason(view: Curated, cluster: int) -> str:
@@ -90,8 +106,7 @@ def _reason(view: Curated, cluster: int) -> str:
 
 def _buttons(view: Curated, cluster: int) -> None:
     decision, name = view.decided.decisions[cluster], f"c{cluster}"
-    why = st.text_input("Why", key="why", placeholder="why (for the record)", label_visibility="collapsed")
-    with st.container(horizontal=True, key="decide"):
+    with st.container(horizontal=True, key="decide", gap="xsmall", vertical_alignment="center"):
         keep = st.button(
             "Keep", key="keep", icon=":material/check:", shortcut="K", disabled=decision.kept, help=f"Keep {name}."
         )
@@ -103,10 +118,12 @@ def _buttons(view: Curated, cluster: int) -> None:
             known = st.selectbox("To domain", view.decided.names, index=None, key="to")
             domain = st.text_input("or a new one", key="new-domain", placeholder="lower-case-name") or known
             move = st.button(f"Move {name}", key="move-there", disabled=not domain)
+        why = st.text_input("Why", key="why", placeholder="why (for the record)", label_visibility="collapsed")
     action = "keep" if keep else "prune" if prune else "move" if move else ""
     if action:
         with session.explained():
-            consider(view, action, cluster, (domain or "") if move else "", why or "")
+            with state.recorded(view.run):
+                consider(view, action, cluster, (domain or "") if move else "", why or "")
             st.rerun()
 
 
@@ -114,30 +131,10 @@ def _documents(view: Curated, cluster: int) -> None:
     clicked = st.session_state.get("document")
     if clicked is not None and clicked < len(view.member.clusters) and view.member.clusters[clicked] == cluster:
         st.caption("**Clicked**")
-        _read(view, [clicked], "clicked")
-    with st.container(horizontal=True, vertical_alignment="center"):
-        kind = st.segmented_control("Samples", list(_KINDS), default="central", key="kind", required=True,
-                                    label_visibility="collapsed", wrap=True)  # fmt: skip
-        if kind == "random" and st.button("Shuffle", key="shuffle", type="tertiary", icon=":material/shuffle:"):
-            st.session_state["draw"] = st.session_state.get("draw", 0) + 1
-    kind = kind or "central"
-    st.caption(_KINDS[kind])
-    _read(view, documents.samples(view.member, cluster, kind, _READ, st.session_state.get("draw", 0)), kind)
-
-
-def _read(view: Curated, rows: list[int] | tuple[int, ...], kind: str) -> None:
-    """Documents as plain text, never as markup: the first characters, and the rest folded."""
-    for document in documents.texts(view.corpus, tuple(rows)):
-        facts = [f"document {document.row:,}", document.source[:80], f"{len(document.text):,} characters"]
-        known = view.member.scores[document.row][np.isfinite(view.member.scores[document.row])]
-        facts += [f"mean score {known.mean():.1f}"] if len(known) else []
-        st.caption(plain(" · ".join(facts)))
-        st.code(document.text[:FOLD] + ("…" if len(document.text) > FOLD else ""), language=None, wrap_lines=True)
-        if len(document.text) > FOLD:
-            rest = st.expander("The whole document", key=f"{kind}.{document.row}", on_change="rerun")
-            if rest.open:
-                cut = f"\n… cut at {_WHOLE:,} characters" if len(document.text) > _WHOLE else ""
-                rest.code(document.text[:_WHOLE] + cut, language=None, wrap_lines=True, height=400)
+        reading.one(view, clicked, "clicked")
+    kind, seed = reading.samples(_KINDS, "cluster")
+    rows = documents.ordered(view.member, np.flatnonzero(view.member.clusters == cluster), kind, seed)
+    reading.paged(view, rows, "cluster", [view.clustering, cluster, kind, seed], home=False)
 
 
 def _quality(view: Curated, cluster: int) -> None:
@@ -173,7 +170,8 @@ def _neighbours(view: Curated, cluster: int) -> None:
     lengths = np.maximum(np.linalg.norm(centroids, axis=1), 1e-12)
     cosines = centroids @ centroids[cluster] / (lengths * lengths[cluster])
     order = [i for i in np.argsort(-cosines, kind="stable") if i != cluster and view.member.sizes[i]][:_NEAREST]
-    _table(view, np.array(order, np.int64), f"neighbours.{cluster}", {"cosine": [float(cosines[i]) for i in order]})
+    found = np.array(order, np.int64)
+    _table(view, found, f"neighbours.{cluster}", {"cosine": cosines[found].tolist(), **_described(view, found)})
 
 
 def _all(view: Curated) -> None:
@@ -182,31 +180,42 @@ def _all(view: Curated) -> None:
     order = order[view.member.sizes[order] > 0]
     means = view.member.means()
     extra = {metric: means[order, column].tolist() for column, metric in enumerate(view.member.metrics)}
-    _table(view, order, "all", extra, 520)
+    sizes = {"documents": view.member.sizes[order].tolist()}
+    _table(view, order, "all", {**sizes, **_described(view, order), **extra}, 520)
 
 
-def _table(view: Curated, order: Ids, key: str, extra: dict[str, list[float]], height: int = 320) -> None:
-    owner = view.decided.labels
-    table = {
-        "": [charts.swatch(int(owner[i])) for i in order],
-        "cluster": [f"c{i}" for i in order],
-        "documents": [int(view.member.sizes[i]) for i in order],
+def _described(view: Curated, order: Ids) -> dict[str, list[str]]:
+    return {
         "keywords": [", ".join(view.keywords[i][:5]) for i in order],
-        **extra,
-        "domain": [view.domain_name(int(owner[i])) for i in order],
+        "domain": [view.domain_name(int(view.decided.labels[i])) for i in order],
     }
 
-    def chosen() -> None:
-        rows = st.session_state[key]["selection"]["rows"]
-        if rows:
-            choose(f"c{order[rows[0]]}")
+
+def _table(view: Curated, order: Ids, key: str, columns: Mapping[str, Sequence[Any]], height: int = 320) -> None:
+    """Clusters to be opened by a click; of other columns than those named here the numbers are of two decimals."""
+    owner, colours = view.decided.labels, _colours(view)
+    table = {
+        "": [charts.swatch(colours[owner[i]]) for i in order],
+        "cluster": [f"c{i}" for i in order],
+        **columns,
+    }
+
+    def opened() -> None:
+        if (row := focus.clicked_row(key)) is not None:
+            focus.choose(f"c{order[row]}")
 
     st.dataframe(
-        table, hide_index=True, alt="Clusters", key=key, on_select=chosen, selection_mode="single-row", height=height,
+        table, hide_index=True, alt="Clusters", key=key, on_select=opened,
+        selection_mode="single-cell", height=height,
         column_config={
-            "": st.column_config.ImageColumn(width=30), "cluster": st.column_config.TextColumn("Cluster", width=60),
-            "documents": st.column_config.NumberColumn("Documents", format="localized", width=80),
-            "keywords": st.column_config.TextColumn("Keywords", width="medium"), "domain": "Domain",
-            **{name: st.column_config.NumberColumn(name.capitalize(), format="%.2f", width=70) for name in extra},
+            **{name: st.column_config.NumberColumn(name.capitalize(), format="%.2f", width=70) for name in columns},
+            "": st.column_config.ImageColumn(width=28), "cluster": st.column_config.TextColumn("Cluster", width=52),
+            "documents": st.column_config.NumberColumn("Documents", format="localized", width=76),
+            "keywords": st.column_config.TextColumn("Keywords", width=165),
+            "domain": st.column_config.TextColumn("Domain", width=135),
         },
     )  # fmt: skip
+
+
+def _colours(view: Curated) -> tuple[str, ...]:
+    return decided_colours(view.decided, view.run.config.domains.overrides)

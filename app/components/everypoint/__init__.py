@@ -30,8 +30,9 @@ def every_point(positions: Stock, colours: Stock, look: Mapping[str, Any]) -> No
 
     ``positions`` are uint16 pairs across and up, 0 to 65535 in the box; ``colours`` are uint8 indices of the palette.
     ``look``: box (left, right, bottom, top), height in pixels, alt, title, palette (of #rrggbb), names (of the groups)
-    or scale (low, high; the palette's last is for what is not known), labels (text, across, up, level: 0 domain, 1
-    cluster; the first matter most), marked (documents that are ringed), shapes (polygons). All but the box: 0 to 1.
+    or scale (low, high; the palette's last is for what is not known), legend (name, colour), labels (text, across, up,
+    level: 0 domain, 1 cluster; the first matter most), marked (documents that are ringed), shapes (polygons). All but
+    the box: 0 to 1.
     """
     mount = _component()
     with st.container(gap=None, key="every"):

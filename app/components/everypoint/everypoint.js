@@ -162,7 +162,6 @@ class PointMap {
     this.canvas = made("canvas", "points", this.frame)
     this.over = made("canvas", "over", this.frame)
     this.names = made("div", "names", this.frame)
-    this.tip = made("div", "tip", this.frame)
     this.scale = made("div", "scale", this.frame)
     this.status = made("div", "status", this.frame, "Waiting for the points …")
     this.view = { x: 0.5, y: 0.5, zoom: 1 }
@@ -263,7 +262,7 @@ class PointMap {
   moveBy(du, dv) {
     this.view.x = clamp(this.view.x + du, 0, 1)
     this.view.y = clamp(this.view.y + dv, 0, 1)
-    this.tip.hidden = true
+    this._silent()
     this.redraw()
   }
 
@@ -338,9 +337,15 @@ class PointMap {
     }
   }
 
-  _legend({ scale, palette, title }) {
+  _legend({ scale, palette, title, legend }) {
     this.scale.replaceChildren()
-    this.scale.hidden = !scale
+    this.scale.hidden = !scale && !legend.length
+    this.scale.classList.toggle("groups", !scale)
+    for (const [name, colour] of legend) {
+      const entry = made("div", "entry", this.scale)
+      made("span", "dot", entry).style.background = colour
+      made("span", "", entry, name)
+    }
     if (!scale) return
     made("div", "", this.scale, title)
     const stops = palette.slice(0, -1).filter((_, i) => i % 16 === 0)
@@ -351,16 +356,27 @@ class PointMap {
 
   _point(px, py) {
     const row = this.nearest(px, py)
-    this.tip.hidden = row < 0
-    if (row < 0) return
+    if (row < 0) return this._silent()
+    const [x, y] = this.toScreen(this.at[2 * row] / STEPS, this.at[2 * row + 1] / STEPS)
+    const box = this.frame.getBoundingClientRect()
+    this._hovered({ row, known: this._known(row), x: box.left + x, y: box.top + y })
+  }
+
+  _silent() {
+    this._hovered(null)
+  }
+
+  _hovered(detail) {
+    this.frame.dispatchEvent(new CustomEvent("climb-point", { bubbles: true, composed: true, detail }))
+  }
+
+  _known(row) {
+    // What the browser knows of a document without asking.
     const { names, scale, palette, title } = this.data
     const group = this.groups[row]
     const known = group < palette.length - 1
     const value = scale && (known ? +(scale[0] + (group / (palette.length - 2)) * (scale[1] - scale[0])).toPrecision(2) : "not known")
-    this.tip.textContent = `${scale ? `${title} ${value}` : names[group]}\ndocument ${row.toLocaleString("en")}`
-    const [x, y] = this.toScreen(this.at[2 * row] / STEPS, this.at[2 * row + 1] / STEPS)
-    const left = x > this.frame.clientWidth / 2
-    this.tip.style.transform = `translate(${x + (left ? -12 : 12)}px, ${y}px) translate(${left ? "-100%" : 0}, -50%)`
+    return `${scale ? `${title} ${value}` : names[group]} · document ${row.toLocaleString("en")}`
   }
 
   // ---- hands
@@ -398,7 +414,7 @@ class PointMap {
     frame.onpointermove = event => this._move(event)
     frame.onpointerup = event => this._release(event)
     frame.onpointercancel = () => this._drop()
-    frame.onpointerleave = () => (this.tip.hidden = true)
+    frame.onpointerleave = () => this._silent()
     frame.onkeydown = event => this._key(event)
     frame.addEventListener("wheel", event => this._wheel(event), { passive: false })
     this.canvas.addEventListener("webglcontextlost", event => event.preventDefault())
