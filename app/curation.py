@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import streamlit as st
 
 from app import session
 from app.documents import Membership, membership
-from app.overview.happenings import subject
-from app.overview.panels import rerun_reasons
-from app.words import plain, plural
+from app.words import plural
 from climb_engine import curation
 from climb_engine.config import Override, knobs
 from climb_engine.curate.domains import Domains
-from climb_engine.jobs import start
 from climb_engine.pipeline import Run
-
-_SHOWN = 6  # changes named one by one
+from climb_engine.types import ClimbError
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,9 +55,12 @@ def consider(view: Curated, action: str, cluster: int, domain: str, why: str) ->
     curation.add(view.run, Override.parse(values, "override"))
 
 
-def undo(run: Run) -> None:
-    """Take the last override back."""
-    curation.undo(run)
+def foreseen(run: Run) -> Run:
+    """The run with what its domains would be, where that can be said, to know what depends on a change of them."""
+    try:
+        return curation.foreseen(run, run.config)
+    except ClimbError:
+        return run
 
 
 def changes(view: Curated) -> list[str]:
@@ -77,44 +75,6 @@ def changes(view: Curated) -> list[str]:
             what = f"{view.decided.renames.called(then)} → {view.domain_name(now.domain)}"
             lines.append(f"c{now.cluster} ({plural(int(view.member.sizes[now.cluster]), 'document')}): {what}")
     return lines
-
-
-def history(view: Curated, living: bool) -> None:
-    """The last override with its undo, what the overrides change, and the job that makes it so."""
-    overrides, plan = view.run.config.domains.overrides, view.run.plan()
-    again = rerun_reasons(plan)
-    if not overrides and not again:
-        return
-    with st.container(border=True, key="pending", gap="xsmall"):
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.markdown(plain(_headline(overrides)))
-            if overrides and st.button("Undo", key="undo", icon=":material/undo:", shortcut="Mod+Z"):
-                with session.explained():
-                    undo(view.run)
-                    st.rerun()
-            waits = any(stage.state != "done" and not stage.optional for stage in plan)
-            help_ = "Makes the domains and what follows from them. The map shows the decisions already."
-            if waits and st.button("Run again", key="again", type="primary", disabled=living, help=help_):
-                with session.explained():
-                    start(view.run.workspace, ("run",))
-                    st.rerun()
-        _consequences(changes(view), again)
-
-
-def _consequences(changed: Sequence[str], again: Sequence[str]) -> None:
-    if changed:
-        more = f"; and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
-        st.caption("Changes " + plain("; ".join(changed[:_SHOWN]) + more))
-    if again:
-        st.caption("Would run again: " + plain("; ".join(again)))
-
-
-def _headline(overrides: Sequence[Override]) -> str:
-    if not overrides:
-        return "The domains are not up to date."
-    last = overrides[-1]
-    why = f" because: {last.why}" if last.why else ""
-    return f"{plural(len(overrides), 'override')}. The last: {subject(last)}{why}"
 
 
 def _address(view: Curated) -> str:

@@ -15,10 +15,10 @@ import streamlit as st
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from app.knobs import title
 from climb_engine.types import ClimbError
 
 _TALL = {"lines": 1, "table": 1, "rows": 2}
-_WORDS = {"n": "number of", "hf": "Hugging Face", "ffn": "FFN", "kv": "KV"}
 
 
 def widgets(section: BaseModel, key: str, only: Collection[str] = (), skip: Collection[str] = ()) -> dict[str, Any]:
@@ -43,12 +43,6 @@ def widgets(section: BaseModel, key: str, only: Collection[str] = (), skip: Coll
         with grid.cell(column_span="all" if kind == "rows" else 1):
             values[name] = _widget(kind, name, fields[name], getattr(section, name), f"{key}.{name}")
     return values
-
-
-def title(name: str) -> str:
-    """A knob's name in words: n_domains is Number of domains."""
-    words = " ".join(_WORDS.get(word, word) for word in name.split("_"))
-    return words[:1].upper() + words[1:]
 
 
 def kind_of(annotation: Any) -> str:

@@ -8,25 +8,31 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from app.knobs import named
 from app.words import plural
 from climb_engine.config import SearchConfig
+from climb_engine.jobs import Job
 from climb_engine.pipeline import Planned
 from climb_engine.search.loop import Outcome, Search
 from climb_engine.types import Trial
+from climb_engine.workspace import Workspace
 
 ONE = ("search", "--iterations", "1")
 SEARCHED = ("sampled", "suggested")  # origins of the trials that the natural mixture is compared with
 REST = ("Run all that is left", ("search",))
+PROOF = ("compare", "view", "proof on larger models")
+DATASET = ("export", "what", "mixed data set")
 
 
 @dataclass(frozen=True)
 class Step:
-    """What to do next: the button's words, what it means, and the job's arguments (None: export)."""
+    """What to do next: the button's words, what it means, and the job's arguments (None: export, or a page)."""
 
     words: str
     why: str
     arguments: tuple[str, ...] | None
     more: tuple[str, tuple[str, ...]] | None = None  # a second way: words and arguments
+    page: tuple[str, str, str] | None = None  # where it is done: page, and what its address says (name and value)
 
 
 def next_step(plan: Sequence[Planned], search: Search | None, config: SearchConfig) -> Step:
@@ -49,6 +55,32 @@ def next_step(plan: Sequence[Planned], search: Search | None, config: SearchConf
         return _iteration(search.iteration + 1, config)
     why = f"Chooses the mixture and trains it again with {plural(search.config.confirm, 'fresh seed')}."
     return Step("Choose and confirm the mixture", why, ("search",))
+
+
+def after_export(what: str, proven: bool, written: bool) -> Step:
+    """What to do once the mixture is exported.
+
+    Args:
+        what: was exported and when, in words.
+        proven: whether the run's methods were compared on larger models.
+        written: whether a data set was drawn by the mixture.
+    """
+    if not proven:
+        why = "Whether its gain holds for larger models is shown by training some on it and on other mixtures."
+        return Step("Prove it on larger models", f"{what} {why}", None, page=PROOF)
+    if not written:
+        why = "What is left is a data set drawn by it, or a recipe for the training framework."
+        return Step("Write a data set to train on", f"{what} {why}", None, page=DATASET)
+    return Step("Train on it", f"{what} The data set and the recipes are on the Export page.", None, page=DATASET)
+
+
+def blamed(job: Job | None) -> list[tuple[str, str]]:
+    """The knobs, as (section, name), that a failed job names: it would fail again for as long as the config stays."""
+    if job is None or job.state != "failed" or not job.error:
+        return []
+    config = Workspace(job.folder.parents[1]).config_path
+    same = config.exists() and config.stat().st_mtime <= job.updated
+    return named(job.error) if same else []
 
 
 def leader(search: Search) -> Trial | None:

@@ -269,7 +269,10 @@ class DomainsConfig(Section):
         "cluster's; 0: never.",
     )
     n_domains: int = Field(
-        20, ge=0, description="Merge kept clusters (Ward) into this many domains; 0: by merge_distance."
+        20,
+        ge=0,
+        description="Merge kept clusters (Ward) into this many domains, or fewer where fewer are kept; 0: by "
+        "merge_distance.",
     )
     merge_distance: float = Field(
         1.5, gt=0, description="Ward distance to merge up to, when n_domains is 0; the paper's is 1.5."

@@ -250,7 +250,7 @@ def told(run: Run, found: Standing) -> str:
         return f"the scores are not made from them: {command} shows what that would change, and asks{less}"
     if not found.behind:
         return f"the scores are from all {found.used} ratings"
-    return f"the scores are from {found.used} of {found.total} ratings ({found.behind} are new or changed): {command}"
+    return f"the scores are from {found.used} of {found.total} ratings ({found.behind} new or changed): {command}"
 
 
 def aside(moved: int, lost: int) -> str:

@@ -6,7 +6,6 @@ from app import session
 from app.curate import box, history, merge, prune, rate, state
 from app.curation import curated
 from app.words import plain
-from climb_engine.jobs import start
 from climb_engine.pipeline import Run
 
 PARTS = ("prune", "merge", "rate", "history")
@@ -31,11 +30,8 @@ with session.explained():
         "Part", PARTS, default="prune", key="part", required=True, bind="query-params", label_visibility="collapsed"
     )
     if waiting:
-        with top, st.container(border=True, horizontal=True, vertical_alignment="center", key="pending"):
-            st.markdown("The clusters' scores are not up to date: **quality** must run before they can be decided on.")
-            if st.button("Run again", key="again", type="primary", disabled=living):
-                start(folder, ("run",))
-                st.rerun()
+        with top:
+            box.unscored(run, living)
         if part in ("prune", "merge"):
             st.stop()
     if part == "rate":

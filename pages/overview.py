@@ -3,8 +3,11 @@
 import streamlit as st
 
 from app import guide, session
+from app.curation import foreseen
+from app.export.former import former
 from app.overview import newrun, panels
-from app.settings import settings
+from app.overview.exports import after, exported
+from app.settings import mend, settings
 from app.steps import next_step
 from app.words import plain
 from climb_engine.jobs import jobs
@@ -33,15 +36,18 @@ if not folder.config_path.exists():
 
 with session.explained():
     run = Run(folder.folder)
-    plan = run.plan()
+    plan = foreseen(run).plan()
     search = session.read_search(run)
-    panels.next_step(run, next_step(plan, search, run.config.search), job)
-    panels.exported(run)
+    exports = former(folder)
+    if not mend(run, search, job):
+        step = next_step(plan, search, run.config.search)
+        panels.next_step(run, after(run, search, exports, step), job)
+    exported(search, exports)
     panels.strip(run, plan, search, job)
     panels.numbers(run)
     weights, title = panels.best_mixture(search, search.outcome()) if search else (None, "")
     if search and search.trials:
-        panels.found(search)
+        panels.found(run, search)
     panels.domains(run, weights, title)
     panels.recent(run, jobs(folder))
     settings(run, search)

@@ -36,14 +36,19 @@ MAY_IMPORT = {
     "curation": {"types", "config", "workspace", "curate", "clusters", "pipeline"},
     "earlier": {"types", "config", "search", "pipeline"},
     "browse": {"types", "config", "console", "stages", "pipeline", "curation"},
-    "rating": {"types", "console", "workspace", "curate", "stages", "pipeline", "browse"},
+    "rated": {"types", "workspace", "curate", "pipeline"},
+    "rating": {"types", "console", "workspace", "curate", "stages", "pipeline", "browse", "rated"},
+    "rescoring": {
+        *("types", "config", "workspace", "curate", "clusters", "stages", "pipeline", "curation", "rated"),
+    },
     "domain_names": {"types", "config", "curate", "stages", "pipeline", "browse", "curation"},
     "summary": {"types", "console", "pipeline", "tables", "search"},
     "jobs": {"types", "workspace"},
     "compare": {"types", "config", "workspace", "runners", "search", "training", "pipeline"},
     "cli": {
         *("types", "config", "workspace", "console", "demo", "pipeline", "tables", "summary", "curate", "jobs"),
-        *("browse", "curation", "domain_names", "export", "rating", "compare", "reuse", "earlier"),
+        *("browse", "curation", "domain_names", "export", "rated", "rating", "rescoring", "compare", "reuse"),
+        "earlier",
     },
 }
 INSIDE = {  # the few edges between neighbours in a room
@@ -174,9 +179,11 @@ def test_starting_the_app_loads_nothing_heavy(tmp_path):
 
 
 PURE = (
-    *("charts", "steps", "words", "overview/happenings", "curate/charts", "curate/dendrogram", "curate/draft"),
+    *("charts", "knobs", "steps", "words", "curate/charts", "curate/dendrogram", "curate/draft"),
+    *("overview/happenings", "overview/reasons"),
     *("search/charts", "search/estimates", "search/livecurves", "search/mixing", "search/notes"),
-    *("compare/charts", "compare/compared", "compare/sums", "export/files", "export/former"),
+    *("compare/charts", "compare/compared", "compare/gains", "compare/proofs", "compare/proofwords", "compare/sums"),
+    *("export/files", "export/former"),
 )
 
 

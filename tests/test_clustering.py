@@ -3,7 +3,14 @@ import pytest
 
 from climb_engine.config import ClusteringConfig
 from climb_engine.curate import clustering
-from climb_engine.curate.clustering import assign, cluster_keywords, keyword_rows, sample_rows, train_centroids
+from climb_engine.curate.clustering import (
+    assign,
+    cluster_keywords,
+    keyword_rows,
+    resolved,
+    sample_rows,
+    train_centroids,
+)
 from climb_engine.types import ClimbError
 
 
@@ -53,6 +60,14 @@ def test_more_clusters_than_documents_is_an_error_with_both_numbers():
     vectors, _ = planted(k=1, per_cluster=5)
     with pytest.raises(ClimbError, match=r"n_clusters = 8, but there are only 5 documents.*n_clusters to 5"):
         train_centroids(vectors, config())
+
+
+@pytest.mark.parametrize(
+    ("wanted", "documents", "made"),
+    [(0, 5, 5), (0, 300, 10), (0, 20_000, 500), (0, 40_000, 1000), (0, 10_000_000, 1000), (700, 300, 700)],
+)
+def test_a_number_of_clusters_that_is_left_open_fits_the_corpus(wanted, documents, made):
+    assert resolved(config(n_clusters=wanted), documents).n_clusters == made
 
 
 def test_as_many_clusters_as_documents_gives_each_its_own():

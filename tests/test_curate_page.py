@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -158,6 +160,7 @@ def test_a_slider_previews_and_writes_only_when_applied(tiny):
     limit(app, "quality").set_value(between).run()
     assert not app.exception
     assert "Not applied yet" in words(app)
+    assert re.search(r"quality threshold \S+ → \S+", words(app))
     assert "1 cluster would fare differently" in words(app)
     assert "Would run again: domains, tokens, trunk" in words(app)
     assert re.search(r"\d+ measured trials would no longer apply", words(app))
@@ -363,20 +366,43 @@ def test_a_document_is_rated_on_all_chosen_metrics_before_the_next_comes(tiny):
     assert rows == [["quality", "5"], ["educational", "1"]]
 
 
-def test_enough_ratings_switch_the_scorer_on_and_the_rest_of_the_page_says_what_must_run(tiny):
-    app = shown("rate")
-    for i in range(20):
-        app = pressed(app, f"rate.{i % 6}")
-    config = Run(tiny.workspace.folder).config
-    assert "ratings" in config.quality.scorers
-    assert "scores its documents by these ratings" in words(app)
-    assert "quality" in words(app)
+def rated(app: AppTest, times: int) -> AppTest:
+    for i in range(times):
+        app = pressed(app, f"rate.{2 + i % 3}")
+    return app
+
+
+def test_ratings_change_nothing_until_they_are_asked_to_and_then_show_first_what(tiny):
+    before = stored(tiny)
+    app = rated(shown("rate"), 21)
+    assert stored(tiny) == before
+    assert "The scores are not made from your ratings" in words(app)
+    app = pressed(app, "rate.use")
+    assert stored(tiny) == before
+    assert "Would run again: quality, domains" in words(app)
+    app = pressed(app, "rate.cancel")
+    assert "rate.confirm" not in {button.key for button in app.button}
+    app = pressed(pressed(app, "rate.use"), "rate.confirm")
+    assert Run(tiny.workspace.folder).config.quality.scorers == ("heuristics", "ratings")
+    assert "The scores will be, once quality has run, from all 21 ratings" in words(app)
     assert app.button(key="again")
     app = turned(app, "prune")
     assert "**quality** must run" in words(app)
-    app = turned(app, "rate")
-    app = pressed(app, "rate.unuse")
-    assert "ratings" not in Run(tiny.workspace.folder).config.quality.scorers
+    pressed(app, "undo")
+    assert stored(tiny) == before
+
+
+def test_ratings_given_since_are_told_and_used_when_the_scores_are_refreshed(tiny):
+    app = pressed(pressed(rated(shown("rate"), 21), "rate.use"), "rate.confirm")
+    Run(tiny.workspace.folder).run("quality")
+    used = stored(tiny)
+    app = pressed(app, "rate.0")
+    assert stored(tiny) == used
+    assert "The scores are from 21 of 22 ratings; 1 new or changed since" in words(app)
+    app = pressed(pressed(app, "rate.use"), "rate.confirm")
+    assert "from all 22 ratings" in words(app)
+    app = pressed(pressed(app, "rate.unuse"), "rate.confirm")
+    assert Run(tiny.workspace.folder).config == tiny.config
     assert app.metric
 
 
@@ -393,8 +419,11 @@ def test_one_override_is_removed_and_all_are_cleared(tiny):
     app = turned(applied([first, second]), "history")
     table = next(frame for frame in app.dataframe if "why" in frame.value)
     assert table.value["what"].tolist() == [f"prune c{second}", f"prune c{first}"]
+    made = datetime.strptime(overrides(tiny)[0].when, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
+    assert set(table.value["when"]) == {time.strftime("%Y-%m-%d %H:%M", time.localtime(made))}
     app.session_state[table.proto.id.split("-", 2)[2]] = {"selection": {"rows": [1], "columns": [], "cells": []}}
     app.run()
+    assert f"#1: prune c{first}" in words(app)
     app = pressed(app, "history.remove")
     assert [one.cluster for one in overrides(tiny)] == [second]
     app = pressed(app, "history.clear-all")

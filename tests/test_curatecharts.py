@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from app.charts import PALETTE
 from app.curate.charts import cut_curves, dendrogram, size_quality
 from app.curate.dendrogram import short_tree
 from app.curate.draft import Draft, Edit, last_batch
@@ -69,18 +70,18 @@ def test_a_small_tree_is_drawn_whole_and_one_cluster_alone_is_no_tree():
     linkage = ward(centroids)
     tree = short_tree(linkage, np.arange(6), cut_into(linkage, 2), np.arange(1, 7), [(HOSTILE,)] * 6, 1.0)
     assert [len(leaf.clusters) for leaf in tree.leaves] == [1] * 6
-    figure = dendrogram(tree, (1.0, np.inf), ["sea", HOSTILE], 2)
+    figure = dendrogram(tree, (1.0, np.inf), ["sea", HOSTILE], 2, PALETTE)
     assert "<img" not in json.dumps(figure.to_dict(), default=str)
     alone = short_tree(np.empty((0, 4)), np.array([3]), np.zeros(4, int), np.ones(4, int), [("a",)] * 4, 0.0)
     assert [leaf.clusters for leaf in alone.leaves] == [(3,)]
-    assert dendrogram(alone, (0.0, np.inf), ["sea"], 1).data
+    assert dendrogram(alone, (0.0, np.inf), ["sea"], 1, PALETTE).data
 
 
 def test_the_line_of_the_cut_lies_between_the_merges_on_both_sides_of_it():
     centroids, labels = planted()
     linkage = ward(centroids)
     tree = short_tree(linkage, np.arange(120), labels, np.ones(120, int), [("a",)] * 120, linkage[-3, 2])
-    figure = dendrogram(tree, (linkage[-3, 2], linkage[-2, 2]), ["a", "b", "c"], 3)
+    figure = dendrogram(tree, (linkage[-3, 2], linkage[-2, 2]), ["a", "b", "c"], 3, PALETTE)
     assert linkage[-3, 2] < figure.layout.shapes[0].x0 < linkage[-2, 2]
 
 
@@ -140,7 +141,7 @@ def test_a_draft_is_told_in_words():
     base = config(PRUNED)
     thresholds = {**base.domains.thresholds, "quality": 1.5}
     draft = Draft({"thresholds": thresholds}, (Override(action="rename", domain="sea", to="ocean"),), {3: Edit("")})
-    assert draft.told(base) == ["quality: 1.0 → 1.5", "rename sea as ocean", "c3 as the thresholds say"]
+    assert draft.told(base) == ["quality threshold 1 → 1.5", "rename sea as ocean", "c3 as the thresholds say"]
 
 
 def test_what_was_written_together_is_taken_back_together():

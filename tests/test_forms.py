@@ -108,7 +108,7 @@ def test_what_the_knob_refuses_is_told_by_the_knob():
     ("section", "knob", "expected"),
     [
         (ClusteringConfig, "keywords", (1, 50)),
-        (ClusteringConfig, "n_clusters", (2, None)),
+        (ClusteringConfig, "n_clusters", (0, None)),
         (SearchConfig, "prior", (None, None)),
         (SearchConfig, "prior_exponent", (0, 1)),
     ],

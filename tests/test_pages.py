@@ -192,6 +192,32 @@ def test_a_new_run_shows_its_documents_before_anything_starts(runs, corpus):
     assert app.button(key="next").label == "Run the stages"
 
 
+def test_a_name_that_is_taken_or_cannot_be_is_told_before_anything_is_sent(runs, corpus):
+    begun(runs, corpus)
+    app = shown("new")
+    app.text_area(key="new.inputs").set_value(str(corpus)).run()
+    app = pressed(app, "look")
+    assert not app.button(key="make").disabled
+    for name, fault in (("piers", "there is a run called piers already"), ("a/b", "cannot be a name"), ("", "cannot")):
+        app.text_input(key="new.name").set_value(name).run()
+        assert fault in words(app)
+        assert app.button(key="make").disabled
+    app.text_input(key="new.name").set_value("quays").run()
+    assert not app.button(key="make").disabled
+
+
+@pytest.mark.usefixtures("runs")
+def test_a_new_run_says_how_many_clusters_and_domains_it_comes_to(corpus):
+    app = shown("new")
+    app.text_area(key="new.inputs").set_value(str(corpus)).run()
+    app = pressed(app, "look")
+    assert "hold 61 documents, which come to 10 clusters, merged into at most 10 domains" in words(app)
+    app.number_input(key="new.clustering.n_clusters").set_value(30).run()
+    assert "come to 30 clusters, merged into at most 20 domains" in words(app)
+    app.number_input(key="new.clustering.n_clusters").set_value(500).run()
+    assert "There are only 61 documents, too few for 500 clusters" in words(app)
+
+
 @pytest.mark.usefixtures("runs")
 def test_other_inputs_want_to_be_looked_at_again(corpus):
     app = shown("new")
@@ -202,22 +228,12 @@ def test_other_inputs_want_to_be_looked_at_again(corpus):
     assert app.button(key="make").disabled
 
 
-@pytest.mark.parametrize(
-    ("name", "inputs", "message"),
-    [
-        ("mine", "/no/such/file.jsonl", "/no/such/file.jsonl"),
-        ("../mine", None, "cannot be a name"),
-        ("", None, "cannot be a name"),
-    ],
-)
-def test_a_new_run_that_cannot_be_says_why(runs, corpus, name, inputs, message):
+def test_inputs_that_are_not_there_are_told_and_nothing_is_made(runs):
     app = shown("new")
-    app.text_input(key="new.name").set_value(name)
-    app.text_area(key="new.inputs").set_value(inputs or str(corpus)).run()
+    app.text_area(key="new.inputs").set_value("/no/such/file.jsonl").run()
     app = pressed(app, "look")
-    if inputs is None:
-        app = pressed(app, "make")
-    assert message in words(app)
+    assert "/no/such/file.jsonl" in words(app)
+    assert app.button(key="make").disabled
     assert not list(runs.parent.rglob("config.toml"))
 
 
@@ -240,6 +256,41 @@ def test_a_job_that_failed_is_shown_with_its_next_step(runs, corpus):
     assert app.dataframe[0].value["state"].tolist() == ["failed"]
     assert "climb run piers" in words(app)
     assert "no column" in words(app) or "body" in words(app)
+
+
+def test_a_job_that_failed_for_a_setting_leads_to_it_and_goes_on_with_it_changed(runs, corpus):
+    run = begun(runs, corpus, **{"clustering.n_clusters": 1000, "embedding.max_tokens": 64})
+    app = pressed(shown(), "next")
+    assert ended(run).state == "failed"
+    app.run()
+    assert "wants another number of clusters (clustering.n_clusters)" in words(app)
+    assert app.button(key="mend.apply").disabled
+    assert "next" not in {button.key for button in app.button}
+    box = next(widget for widget in app.number_input if widget.key.startswith("mend."))
+    box.set_value(0).run()
+    assert "0 comes to 10 clusters for these 61 documents" in words(app)
+    config = Run(run).config.with_values({"clustering.n_clusters": 0})
+    app = pressed(app, "mend.apply")
+    assert Run(run).config == config
+    jobs(Workspace(run))[0].stop()
+    ended(run)
+    app.run()
+    assert "mend.apply" not in {button.key for button in app.button}
+    assert len(jobs(Workspace(run))) == 2
+
+
+def test_a_setting_that_was_changed_elsewhere_is_not_asked_for_again(runs, corpus):
+    run = begun(runs, corpus, **{"clustering.n_clusters": 1000})
+    job = run / "jobs" / "20260101-000000-000000"
+    job.mkdir(parents=True)
+    (job / "spec.json").write_text(json.dumps({"arguments": ["run"], "started": time.time()}))
+    told = {"time": time.time() + 1, "state": "failed", "error": "clustering.n_clusters = 1000, but"}
+    (job / "events.jsonl").write_text(json.dumps(told) + "\n")
+    assert "mend.apply" in {button.key for button in shown().button}
+    os.utime(run / "config.toml", (time.time() + 5, time.time() + 5))
+    app = shown()
+    assert "mend.apply" not in {button.key for button in app.button}
+    assert app.button(key="next").label == "Run the stages"
 
 
 def test_inputs_that_are_gone_are_told(runs, corpus, tmp_path):
@@ -309,12 +360,13 @@ def test_a_run_whose_stages_are_half_done_goes_on_with_them(tiny):
     assert ended(tiny).state == "done"
     app.run()
     assert {metric.label: metric.value for metric in app.metric}["Documents"] == "61"
-    assert app.button(key="next").label == "Export the mixture"
+    assert app.button(key="next").label == "Prove it on larger models"  # the mixture was exported before
 
 
 @pytest.mark.network
 def test_the_search_is_steered_iteration_by_iteration(tiny):
     next(tiny.glob("search/*.jsonl")).unlink()
+    shutil.rmtree(tiny / "exports")
     app = shown()
     assert app.button(key="next").label == "Run iteration 1 of 2"
     assert "4 proxy models, and the natural mixture 3 times" in words(app)
@@ -370,9 +422,28 @@ def test_a_finished_run_shows_what_was_found_and_is_exported(tiny):
     assert sorted(rejected["reason"]) == ["duplicate", "duplicate", "empty"]
     assert table["weight"].sum() == pytest.approx(100)
     assert table["natural"].sum() == pytest.approx(100)
-    pressed(app, "next")
+    app = pressed(app, "next")
     assert (tiny / "exports" / "mixture" / "mixture.json").exists()
-    assert "Exported" in words(app)
+    assert re.search(r"Mixture in exports/mixture, \d{4}-\d\d-\d\d \d\d:\d\d, hash", words(app))
+    assert app.button(key="next").label == "Prove it on larger models"
+    assert "The chosen mixture was exported on" in words(app)
+    app = pressed(app, "next")
+    assert app.title[0].value == "Compare"
+    assert app.segmented_control(key="view").value == "proof on larger models"
+
+
+@pytest.mark.network
+def test_an_export_of_other_weights_than_the_chosen_ones_is_told_and_exported_anew(tiny):
+    path = tiny / "exports" / "mixture" / "mixture.json"
+    record = json.loads(path.read_text())
+    first, second, *_ = record["weights"]
+    record["weights"] |= {first: record["weights"][second] + 0.01, second: record["weights"][first] - 0.01}
+    path.write_text(json.dumps(record))
+    app = shown()
+    assert "other weights than the mixture that is chosen now" in words(app)
+    assert app.button(key="next").label == "Export the mixture"
+    app = pressed(app, "next")
+    assert "other weights" not in words(app)
 
 
 @pytest.mark.network
@@ -382,13 +453,13 @@ def test_a_changed_knob_says_what_it_would_run_again_and_is_applied_when_asked(t
     app.run()
     edition = next(widget.key for widget in app.number_input if widget.key.endswith(".n_domains"))
     app.number_input(key=edition).set_value(2).run()
-    assert "runs again: domains (domains.n_domains: 3 -> 2); and what follows: tokens, trunk" in words(app)
+    assert "runs again: domains (number of domains 3 → 2); and what follows: tokens, trunk" in words(app)
     assert "the search starts anew; its 12 trials stay on record" in words(app)
     assert Run(tiny).config.domains.n_domains == 3
     pressed(app, "apply")
     assert Run(tiny).config.domains.n_domains == 2
     assert app.button(key="next").label == "Go on with the stages, from domains"
-    assert "domains (domains.n_domains: 3 -> 2)" in words(app)
+    assert "Would run again: domains (number of domains 3 → 2)" in words(app)
 
 
 @pytest.mark.network
@@ -408,6 +479,7 @@ def test_text_of_documents_and_names_is_never_markup(tiny):
 
 @pytest.mark.network
 def test_jobs_are_listed_with_their_logs(tiny):
+    shutil.rmtree(tiny / "exports")
     pressed(shown(), "next")  # an export is no job
     assert not jobs(Workspace(tiny))
     shutil.rmtree(next(tiny.glob("artifacts/trunk-*")))
@@ -442,201 +514,6 @@ def test_the_words_say_what_they_mean():
         *("0", "9,999", "12.3 k", "1 M", "1.23 M", "1.2 B")
     ]
     assert plain("a_b*c\n<d>") == "a\\_b\\*c  \n\\<d\\>"
-
-
-# The clusters
-
-
-@pytest.fixture(scope="session")
-def clustered(tmp_path_factory, corpus):
-    """A run as far as its domains, with the map of its documents; not to be changed."""
-    config = RunConfig().with_values({"corpus.inputs": [str(corpus)], **SMALL})
-    run = Run.create(tmp_path_factory.mktemp("clustered") / "tiny", config)
-    run.run("domains")
-    run.run("projection")
-    return run.workspace.folder
-
-
-@pytest.fixture
-def mapped(runs, clustered):
-    """A copy that may be changed."""
-    return Path(shutil.copytree(clustered, runs / "tiny"))
-
-
-def selection(points=(), box=(), lasso=()):
-    """What the browser tells of a click (the document), a box or a lasso."""
-    found = [{"customdata": document} for document in points]
-    return {"selection": {"points": found, "point_indices": [], "box": list(box), "lasso": list(lasso)}}
-
-
-def the_map(app: AppTest) -> dict:
-    return json.loads(app.get("plotly_chart")[0].proto.spec)
-
-
-def cluster_of(run: Path, document: int) -> int:
-    return Run(run).needed("clustering").table(0)["cluster"][document].as_py()
-
-
-def test_a_run_without_clusters_says_what_must_run(runs, corpus):
-    begun(runs, corpus)
-    app = shown("clusters")
-    assert "corpus, embedding, clustering, quality must run" in words(app)
-    assert not app.error
-
-
-@pytest.mark.network
-def test_without_a_projection_the_clusters_stand_at_their_centroids_and_a_button_makes_the_map(mapped):
-    shutil.rmtree(next(mapped.glob("artifacts/projection-*")))
-    app = shown("clusters")
-    assert "map of single documents is not made yet" in words(app)
-    assert "6 clusters are drawn" in words(app)
-    app.session_state["map"] = selection(points=[5])
-    app.run()
-    assert app.selectbox(key="cluster").value == f"c{cluster_of(mapped, 5)}"
-    pressed(app, "project")
-    assert ended(mapped).state == "done"
-    app.run()
-    assert "61 of 61 documents are drawn" in words(app)
-    assert "project" not in {button.key for button in app.button}
-    assert not list(mapped.glob("artifacts/tokens-*"))
-
-
-@pytest.mark.network
-def test_a_click_on_the_map_shows_the_document_and_its_cluster(mapped):
-    app = shown("clusters")
-    assert "Choose a cluster" in words(app)
-    before = the_map(app)
-    app.session_state["map"] = selection(points=[7])
-    app.run()
-    assert app.selectbox(key="cluster").value == f"c{cluster_of(mapped, 7)}"
-    assert "Clicked" in words(app)
-    assert app.code[0].value == documents()[7]["text"][:400] + "…" * (len(documents()[7]["text"]) > 400)
-    assert the_map(app) == before  # else the browser would lose its zoom
-    app.session_state["map"] = selection()  # what a chart says when its figure has changed
-    app.run()
-    assert app.selectbox(key="cluster").value == f"c{cluster_of(mapped, 7)}"
-
-
-@pytest.mark.network
-def test_a_lasso_counts_every_document_not_only_those_drawn(mapped, monkeypatch):  # noqa: ARG001
-    monkeypatch.setattr("app.clusters.maps.DRAWN", 20)
-    app = shown("clusters")
-    assert "20 of 61 documents are drawn" in words(app)
-    around = {"x": [-1e3, 1e3, 1e3, -1e3], "y": [-1e3, -1e3, 1e3, 1e3]}
-    app.session_state["map"] = selection(points=[1, 2], lasso=[around])
-    app.run()
-    assert "61 of 61 documents" in words(app)
-    assert "(20 drawn)" in words(app)
-    breakdown = app.dataframe[0].value
-    assert breakdown["documents"].sum() == 61
-    app.session_state["map"] = selection(box=[{"x": [900, 901], "y": [900, 901]}])
-    app.run()
-    assert "0 of 61 documents" in words(app)
-    assert "no documents in it" in words(app)
-    pressed(app, "clear")
-    assert "of 61 documents** (" not in words(app)
-
-
-@pytest.mark.network
-def test_the_address_picks_the_cluster_and_a_strange_one_does_no_harm(mapped):  # noqa: ARG001
-    for wanted, found in (("c2", "c2"), ("c99", None), ("<b>", None)):
-        app = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=PATIENCE).run()
-        app.query_params["cluster"] = wanted
-        app = turned(app, "clusters")
-        assert app.selectbox(key="cluster").value == found
-
-
-@pytest.mark.network
-@pytest.mark.parametrize("colour", ["cluster", "source", "quality", "length", "status"])
-def test_the_map_is_coloured_by_what_is_chosen(mapped, colour):  # noqa: ARG001
-    app = shown("clusters")
-    before = the_map(app)
-    app.selectbox(key="colour").select(colour).run()
-    assert not app.exception
-    assert the_map(app)["layout"]["images"][0]["source"] != before["layout"]["images"][0]["source"]
-
-
-@pytest.mark.network
-def test_words_are_found_in_any_case_and_meanings_by_their_neighbours(mapped):  # noqa: ARG001
-    app = shown("clusters")
-    app.text_input(key="find").set_value("HARBOUR").run()
-    holding = [i for i, row in enumerate(documents()[:60]) if "harbour" in row["text"]]
-    assert f"{len(holding)} documents of 61 contain it" in words(app)
-    assert [trace["name"] for trace in the_map(app)["data"]][-1] == "found"
-    app.text_input(key="find").set_value("(.*[").run()
-    assert "0 documents of 61" in words(app)
-    app.segmented_control(key="by").set_value("meaning")
-    app.text_input(key="find").set_value("telescope and comet").run()
-    assert not app.exception
-    assert app.code[-1].value.count("saw the")  # what is found can be read
-    assert any(word in app.code[-1].value for word in TOPICS["space"].split())
-
-
-@pytest.mark.network
-def test_documents_are_read_as_they_are_never_as_markup(mapped):
-    at = next(i for i, text in enumerate(Run(mapped).needed("corpus").table(0)["text"].to_pylist()) if HOSTILE in text)
-    app = shown("clusters")
-    app.session_state["map"] = selection(points=[at])
-    app.run()
-    assert app.code[0].value.startswith(HOSTILE)
-    for look in ("central", "random", "borderline", "worst"):
-        app.segmented_control(key="kind").set_value(look).run()
-        assert not app.exception
-    app.selectbox(key="colour").select("source").run()
-    assert "<img" not in json.dumps(the_map(app))
-    for kind in ("markdown", "caption", "error", "info", "success", "warning", "title", "subheader"):
-        for element in getattr(app, kind):
-            assert not re.search(r"(?<!\\)<img|(?<!\\)\*\*bold|(?<!\\):red\[", element.value)
-    assert not app.get("html")
-
-
-@pytest.mark.network
-def test_a_cluster_is_pruned_with_a_reason_shown_as_pending_and_taken_back(mapped):
-    app = shown("clusters")
-    app.selectbox(key="cluster").select("c1").run()
-    assert app.button(key="keep").disabled
-    app.text_input(key="why").set_value("**boats** are dull")
-    app = pressed(app, "prune")
-    (override,) = Run(mapped).config.domains.overrides
-    assert (override.action, override.cluster, override.why) == ("prune", 1, "**boats** are dull")
-    assert override.when.startswith("20")
-    found = words(app)
-    assert "1 override. The last: prune c1 because: **boats** are dull" in found
-    assert re.search(r"Changes c1 \(\d+ documents\): \S+ → pruned", found)
-    assert "Would run again: domains (domains.overrides" in found
-    assert "override: pruned (was kept); by the thresholds alone: kept in" in found
-    assert app.button(key="prune").disabled
-    assert app.button(key="again")
-    app = pressed(app, "undo")
-    assert not Run(mapped).config.domains.overrides
-    assert Run(mapped).artifact("domains")
-    assert "override" not in words(app)
-
-
-@pytest.mark.network
-def test_a_cluster_is_moved_to_a_new_domain_and_the_stages_run_again(mapped):
-    app = shown("clusters")
-    app.selectbox(key="cluster").select("c1").run()
-    app.text_input(key="new-domain").set_value("boats").run()
-    app = pressed(app, "move-there")
-    assert app.subheader[0].value == "boats"
-    assert "→ boats" in words(app)
-    pressed(app, "again")
-    assert ended(mapped).state == "done"
-    app.run()
-    assert "boats" in Run(mapped).domains
-    assert "Changes" not in words(app)
-    assert "1 override" in words(app)  # stays to be undone
-
-
-@pytest.mark.network
-def test_an_override_that_cannot_be_is_refused_and_changes_nothing(mapped):
-    app = shown("clusters")
-    app.selectbox(key="cluster").select("c1").run()
-    app.text_input(key="new-domain").set_value("My Boats!").run()
-    app = pressed(app, "move-there")
-    assert "try 'my-boats'" in words(app)
-    assert not Run(mapped).config.domains.overrides
 
 
 # In a real browser
@@ -725,58 +602,6 @@ def test_in_a_browser_a_job_is_watched_to_its_end_through_a_reload_and_from_two_
     assert len(jobs(Workspace(tiny))) == 1
     assert ended(tiny).state == "done"
     assert "Traceback" not in log.read_text()
-
-
-@pytest.mark.browser
-@pytest.mark.network
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
-def test_in_a_browser_documents_are_clicked_lassoed_read_pruned_and_the_prune_undone(mapped, server):
-    playwright = pytest.importorskip("playwright.sync_api")
-    address, log = server
-    faults: list[str] = []
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1440, "height": 1000})
-        page.set_default_timeout(PATIENCE * 1000)
-        page.on("pageerror", lambda error: faults.append(f"page error: {error}"))
-        page.on("request", lambda request: faults.append(request.url) if leaves(request.url, address) else None)
-        page.on("dialog", lambda dialog: faults.append(f"dialog: {dialog.message}"))
-        page.goto(f"{address}/clusters?run=tiny")
-        x, y = page.locator(".nsewdrag").first.evaluate(POINT)
-        page.mouse.move(x - 8, y - 8)
-        page.mouse.move(x, y, steps=4)
-        page.locator(".hoverlayer .hovertext").wait_for()
-        page.wait_for_timeout(1500)  # a click in the first moments of a hover is taken for a part of the movement
-        page.mouse.click(x, y, delay=80)
-        page.get_by_text("Clicked").wait_for()
-        assert re.search(r"cluster=c\d", page.url)
-        assert page.locator("img[src='x']").count() == 0
-        page.locator("[data-attr=dragmode][data-val=lasso]").first.click()
-        plot = page.locator(".nsewdrag").first.bounding_box()
-        corners = [(3, 3), (plot["width"] - 3, 3), (plot["width"] - 3, plot["height"] - 3), (3, plot["height"] - 3)]
-        page.mouse.move(plot["x"] + 3, plot["y"] + 3)
-        page.mouse.down()
-        for dx, dy in [*corners[1:], (4, 8)]:
-            page.mouse.move(plot["x"] + dx, plot["y"] + dy, steps=6)
-        page.mouse.up()
-        page.get_by_text("61 of 61 documents", exact=True).wait_for()
-        page.get_by_role("button", name="Prune").click()
-        page.get_by_text("1 override. The last: prune").wait_for()
-        assert len(Run(mapped).config.domains.overrides) == 1
-        page.get_by_role("button", name="Undo").click()
-        page.get_by_text("1 override. The last: prune").wait_for(state="detached")
-        assert not Run(mapped).config.domains.overrides
-        browser.close()
-    assert not faults
-    assert "Traceback" not in log.read_text()
-
-
-POINT = """async plot => {
-    const figure = plot.closest('.js-plotly-plot'), trace = figure._fullData[0], layout = figure._fullLayout
-    const box = plot.getBoundingClientRect()
-    return [box.x + layout.xaxis.l2p(trace.x[0]), box.y + layout.yaxis.l2p(trace.y[0])]
-}"""
-"""Where a document is on the screen, from the figure that the browser drew."""
 
 
 def leaves(url: str, address: str) -> bool:

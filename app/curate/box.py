@@ -9,13 +9,14 @@ import streamlit as st
 from app import session
 from app.curate import state
 from app.curate.state import Considered
-from app.curation import changes
+from app.curation import changes, foreseen
+from app.knobs import differences
 from app.overview.happenings import subject
-from app.overview.panels import rerun_reasons
+from app.overview.reasons import reasons
 from app.words import count, plain, plural
-from climb_engine.config import Override
 from climb_engine.curation import Preview
 from climb_engine.jobs import start
+from climb_engine.pipeline import Run
 
 _SHOWN = 6  # changes named one by one
 
@@ -41,14 +42,14 @@ def head(found: Considered) -> None:
 
 def written(found: Considered, living: bool) -> None:
     """What was decided and is not made yet: its undo, what it changes, and the job that makes it so."""
-    run, plan = found.run, found.run.plan()
-    again, overrides = rerun_reasons(plan), run.config.domains.overrides
+    run, plan = found.run, foreseen(found.run).plan()
+    again = reasons(run, plan)
     can = state.can_take_back(run)
     if not can and not again:
         return
     with st.container(border=True, key="pending", gap="xsmall"):
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.markdown(plain(_headline(overrides, bool(again))))
+            st.markdown(plain(_headline(run, bool(again))))
             about = "Takes back what was applied last, all of it at once."
             if can and st.button("Undo", key="undo", icon=":material/undo:", shortcut="Mod+Z", help=about):
                 with session.explained():
@@ -67,6 +68,20 @@ def written(found: Considered, living: bool) -> None:
             st.caption("Would run again: " + plain("; ".join(again).removeprefix("and what follows: ")))
 
 
+def unscored(run: Run, living: bool) -> None:
+    """That the scores are not up to date, with the job that makes them, or the way back to those that are there."""
+    with st.container(border=True, horizontal=True, vertical_alignment="center", key="pending"):
+        st.markdown("The clusters' scores are not up to date: **quality** must run before they can be decided on.")
+        about = "Goes back to the settings before; what was made with them is still there."
+        if state.former(run) and st.button("Undo", key="undo", icon=":material/undo:", help=about):
+            state.take_back(run)
+            st.rerun()
+        if st.button("Run again", key="again", type="primary", disabled=living):
+            with session.explained():
+                start(run.workspace, ("run",))
+                st.rerun()
+
+
 def drafted(found: Considered) -> None:
     """What is not applied yet, what it would change, and the button that applies it."""
     draft = found.draft
@@ -81,7 +96,7 @@ def drafted(found: Considered) -> None:
         lines = draft.told(found.run.config)
         more = f"; and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
         st.markdown("**Not applied yet:** " + plain("; ".join(lines[:_SHOWN]) + more))
-        _consequences(found, seen)
+        consequences(found.run, seen)
         _buttons(found, seen)
 
 
@@ -95,7 +110,7 @@ def _buttons(found: Considered, seen: Preview | None) -> None:
         if seen and seen.changes:
             words = f"The {plural(len(seen.changes), 'cluster')}"
             with st.popover(words, key="curate.changes", width="content"), st.container(width=760):
-                _changes(found, seen)
+                changed_clusters(seen, found.clusters.keywords)
         if st.button(
             "Apply", key="curate.apply", type="primary", icon=":material/check:", disabled=bool(found.fault),
             help="Writes it into the run's config. Nothing is made until the run goes on.",
@@ -108,11 +123,12 @@ def _buttons(found: Considered, seen: Preview | None) -> None:
             st.rerun()
 
 
-def _consequences(found: Considered, seen: Preview) -> None:
+def consequences(run: Run, seen: Preview) -> None:
+    """What a change would do to clusters, documents, domains and the stages that are done."""
     if not seen.changes and not seen.again and seen.domains_before == seen.domains_after:
         st.caption("Changes nothing but the record: no stage would run again.")
         return
-    total = int(found.clusters.sizes.sum())
+    total = run.needed("corpus").facts["documents"]
     kept = f"{seen.documents_before:,} → {seen.documents_after:,} documents kept"
     if seen.documents_before != seen.documents_after:
         moved = (seen.documents_after - seen.documents_before) / max(total, 1)
@@ -120,7 +136,7 @@ def _consequences(found: Considered, seen: Preview) -> None:
     size = max(seen.characters_before, 1)
     moved = (seen.characters_after - seen.characters_before) / size
     kept += f", {count(seen.characters_before)} → {count(seen.characters_after)} characters"
-    kept += f" ({moved:+.2%}{_tokens(found, moved)})" if moved else ""
+    kept += f" ({moved:+.2%}{_tokens(run, moved)})" if moved else ""
     facts = [f"{plural(len(seen.changes), 'cluster')} would fare differently", kept, _domains(seen)]
     st.caption(plain("; ".join(facts) + "."))
     again = ", ".join(stage.stage for stage in seen.again)
@@ -132,14 +148,14 @@ def _consequences(found: Considered, seen: Preview) -> None:
     )
 
 
-def _tokens(found: Considered, moved: float) -> str:
+def _tokens(run: Run, moved: float) -> str:
     """About how many tokens that is, when they were counted before."""
-    made = found.run.workspace.latest("tokens")
+    made = run.workspace.latest("tokens")
     return f", about {count(abs(moved) * sum(made.facts['train']))} tokens" if made else ""
 
 
-def _changes(found: Considered, seen: Preview) -> None:
-    words = found.clusters.keywords
+def changed_clusters(seen: Preview, words: Sequence[Sequence[str]]) -> None:
+    """The clusters that would fare differently, with the keywords of each."""
     table = {
         "cluster": [f"c{one.cluster}" for one in seen.changes],
         "documents": [one.documents for one in seen.changes],
@@ -171,7 +187,13 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
-def _headline(overrides: Sequence[Override], again: bool) -> str:
+def _headline(run: Run, again: bool) -> str:
+    """What the button beside it would take back."""
+    overrides, before = run.config.domains.overrides, state.former(run)
+    if before and not (overrides and state.only_overrides(before, run.config)):
+        lines = differences(before, run.config)
+        more = f"; and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
+        return f"Applied last: {'; '.join(lines[:_SHOWN])}{more}"
     if not overrides:
         return "The run is not up to date." if again else "The settings were changed here."
     last = overrides[-1]

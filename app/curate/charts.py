@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from app.charts import ACCENT, INK, PALETTE, PRUNED, domain_colour, label
+from app.charts import ACCENT, INK, PALETTE, PRUNED, label
 from app.curate.dendrogram import Tree
 from climb_engine.types import FloatArray, Ids
 
@@ -69,11 +69,13 @@ def size_quality(
     return figure
 
 
-def dendrogram(tree: Tree, cut: tuple[float, float], names: Sequence[str], automatic: int) -> go.Figure:
+def dendrogram(
+    tree: Tree, cut: tuple[float, float], names: Sequence[str], automatic: int, colours: Sequence[str]
+) -> go.Figure:
     """A merge tree lying on its side, its branches in the colours of their domains, with the line where it is cut.
 
     ``cut`` are the distances of the last merge made and of the first not made (inf: none); ``names`` are the domains'
-    and ``automatic`` how many the cut makes, before any override.
+    and ``automatic`` how many the cut makes, before any override; ``colours`` (m + 1,) end with that of -1, pruned.
     """
     import plotly.graph_objects as go
 
@@ -81,7 +83,7 @@ def dendrogram(tree: Tree, cut: tuple[float, float], names: Sequence[str], autom
     top = tree.height or 1.0
     for domain in sorted(set(tree.domains.tolist())):
         lines = [i for i in range(len(tree.x)) if tree.domains[i] == domain]
-        colour = INK if domain == tree.ABOVE else domain_colour(domain)
+        colour = INK if domain == tree.ABOVE else colours[domain]
         name = "above the cut" if domain == tree.ABOVE else names[domain] if domain >= 0 else "pruned by hand"
         figure.add_scatter(
             x=_joined(tree.x, lines), y=_joined(tree.y, lines), mode="lines", name=label(name), hoverinfo="skip",
@@ -90,7 +92,7 @@ def dendrogram(tree: Tree, cut: tuple[float, float], names: Sequence[str], autom
     figure.add_scatter(
         x=np.zeros(len(tree.leaves)), y=tree.places, mode="markers", hoverinfo="text", showlegend=False,
         hovertext=[leaf.hover(names) for leaf in tree.leaves],
-        marker={"size": 9, "symbol": "square", "color": [domain_colour(leaf.domain) for leaf in tree.leaves]},
+        marker={"size": 9, "symbol": "square", "color": [colours[leaf.domain] for leaf in tree.leaves]},
     )  # fmt: skip
     _layout(figure, _ROW * len(tree.leaves) + 90)
     low, high = cut

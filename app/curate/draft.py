@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from app.knobs import changed
 from app.overview.happenings import subject
 from climb_engine.config import Override, RunConfig
 from climb_engine.curation import with_overrides
@@ -72,7 +72,7 @@ class Draft:
     def told(self, config: RunConfig) -> list[str]:
         """Everything in it, line by line."""
         now = config.domains
-        lines = [line for name, value in self.knobs.items() for line in _knob(name, getattr(now, name), value)]
+        lines = [line for name, value in self.knobs.items() for line in changed(name, getattr(now, name), value)]
         lines += [subject(one) for one in self.overrides]
         for cluster, edit in sorted(self.edits.items()):
             what = [subject(one) for one in _overrides(cluster, edit)]
@@ -129,10 +129,3 @@ def _overrides(cluster: int, edit: Edit) -> list[Override]:
     if edit.note:
         found.append({"action": "note", "cluster": cluster, "why": edit.note})
     return [Override.parse(values, f"c{cluster}") for values in found]
-
-
-def _knob(name: str, before: Any, after: Any) -> list[str]:
-    if not isinstance(after, dict):
-        return [f"{name}: {before} → {after}"]
-    changed = [key for key in {**before, **after} if before.get(key) != after.get(key)]
-    return [f"{key}: {json.dumps(before.get(key, 0))} → {json.dumps(after.get(key, 0))}" for key in changed]

@@ -10,9 +10,10 @@ import streamlit as st
 from app import session
 from app.curate import state
 from app.curate.draft import last_batch
-from app.overview.happenings import subject
+from app.overview.happenings import at, subject
 from app.words import plain, plural
 from climb_engine import curation
+from climb_engine.config import Override
 from climb_engine.pipeline import Run
 from climb_engine.types import ClimbError
 from climb_engine.workspace import digest_of
@@ -44,21 +45,26 @@ def _listed(run: Run) -> None:
     shown = st.dataframe(
         {
             "number": [i + 1 for i in newest],
-            "when": [overrides[i].when for i in newest],
+            "when": [at(overrides[i].when) for i in newest],
             "who": [overrides[i].who for i in newest],
-            "what": [_what(run, i) for i in newest],
+            "what": [subject(overrides[i]) for i in newest],
             "why": [overrides[i].why for i in newest],
         },
         hide_index=True, alt="Decisions by hand, newest first", key=key, on_select="rerun", selection_mode="single-row",
         height="content" if len(newest) < 15 else 560,
         column_config={
-            "number": st.column_config.NumberColumn("#", width=40), "when": st.column_config.TextColumn("When (UTC)"),
-            "who": st.column_config.TextColumn("Who", width=80),
-            "what": st.column_config.TextColumn("What", width="medium"),
-            "why": st.column_config.TextColumn("Why", width="large"),
+            "number": st.column_config.NumberColumn("#", width=40),
+            "when": st.column_config.TextColumn("When", width=120),
+            "who": st.column_config.TextColumn("Who", width=70),
+            "what": st.column_config.TextColumn("What", width=230),
+            "why": st.column_config.TextColumn("Why", width=330),
         },
     )  # fmt: skip
     chosen = [newest[row] for row in shown["selection"]["rows"] if row < len(newest)]
+    if chosen:
+        _whole(overrides[chosen[0]], chosen[0] + 1)
+    else:
+        st.caption("Choose a line at its left edge to read it in full or to remove it.")
     with st.container(horizontal=True, vertical_alignment="center"):
         together = last_batch(overrides)
         if st.button(
@@ -77,9 +83,13 @@ def _listed(run: Run) -> None:
                 _done(run, "clear")
 
 
-def _what(run: Run, index: int) -> str:
-    one = run.config.domains.overrides[index]
-    return f"{subject(one)} into {one.parts}" if one.action == "split" else subject(one)
+def _whole(one: Override, number: int) -> None:
+    """One decision in full."""
+    with st.container(border=True, key="history.whole", gap="xsmall"):
+        st.markdown(plain(f"#{number}: {subject(one)}"))
+        st.caption(plain(f"{one.who or 'somebody'}, {at(one.when) or 'at an unknown time'}"))
+        if one.why:
+            st.markdown(plain(one.why))
 
 
 def _done(run: Run, how: str, index: int = 0) -> None:

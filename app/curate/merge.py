@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
+from app.colours import decided_colours
 from app.curate import charts, state
 from app.curate.dendrogram import LEAVES, short_tree
 from app.curate.draft import Draft
@@ -27,10 +28,10 @@ def merge(view: Curated) -> Considered:
         draft = draft.with_knobs(_number(view, draft), run.config)
     state.put(run, draft)
     found = state.consider(view, draft)
-    with right:
-        _cuts(found)
     with left:
         _tree(found)
+    with right:
+        _cuts(found)
     st.subheader("By hand", anchor=False)
     columns = st.grid(3, min_column_width=260, gap="small", key="merge.forms")
     for form in (_merge, _split, _rename):
@@ -95,7 +96,8 @@ def _tree(found: Considered) -> None:
         return
     words = found.clusters.keywords
     tree = short_tree(decided.linkage, decided.leaves, decided.labels, found.clusters.sizes, words, decided.cut[0])
-    figure = charts.dendrogram(tree, decided.cut, decided.names, len(decided.automatic_names))
+    colours = decided_colours(decided, found.config.domains.overrides)
+    figure = charts.dendrogram(tree, decided.cut, decided.names, len(decided.automatic_names), colours)
     st.markdown(
         f"**{plural(len(decided.leaves), 'kept cluster')}, merged by Ward's method**",
         help="Read from left to right: clusters that join early are alike. Joins left of the dashed line were made, in "

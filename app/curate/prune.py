@@ -85,8 +85,8 @@ def _limits(view: Curated, draft: Draft) -> dict[str, Any]:
 
 def _chart(found: Considered) -> None:
     metric = st.segmented_control(
-        "Quality", found.clusters.metrics, default=found.clusters.metrics[0], key="metric", required=True,
-        bind="query-params", help="Up the chart: the clusters' mean of this metric.",
+        "Height in the chart: the mean of", found.clusters.metrics, default=found.clusters.metrics[0], key="metric",
+        required=True, bind="query-params", help="Each cluster is as high as the mean score of its documents.",
     )  # fmt: skip
     column = found.clusters.metrics.index(metric or found.clusters.metrics[0])
     section = found.config.domains

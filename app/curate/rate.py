@@ -8,11 +8,13 @@ from typing import Any
 import streamlit as st
 
 from app import session
+from app.curate import scoring
 from app.words import plain
 from climb_engine import rating
 from climb_engine.curate.head import FEW, FEWEST
-from climb_engine.curate.ratings import Rating, read_ratings
+from climb_engine.curate.ratings import Rating
 from climb_engine.pipeline import Run
+from climb_engine.rated import collected, standing
 from climb_engine.types import METRICS, ClimbError
 from climb_engine.workspace import digest_of
 
@@ -99,11 +101,10 @@ def _give(
     """Save a rating, and go on to the next metric or document."""
     queue["fault"] = ""
     try:
-        taken = rating.rate(run, [Rating(document["id"], metric, value, document["digest"])])
+        rating.rate(run, [Rating(document["id"], metric, value, document["digest"])])
     except (ClimbError, OSError) as error:
         queue["fault"] = f"The rating was not saved: {error}"
         return
-    queue["switched"] = queue["switched"] or taken.switched_on
     given = queue["given"].setdefault(document["id"], {})
     given[metric] = value
     queue["steps"].append((queue["at"], metric))
@@ -128,7 +129,7 @@ def _queue(run: Run) -> dict[str, Any]:
     mark = digest_of([run.workspace.name, run.needed("embedding").digest])
     kept: dict[str, Any] | None = st.session_state.get("rate.queue")
     if kept is None or kept["mark"] != mark:
-        kept = {"mark": mark, "documents": [], "at": 0, "given": {}, "steps": [], "fault": "", "switched": False}
+        kept = {"mark": mark, "documents": [], "at": 0, "given": {}, "steps": [], "fault": ""}
         st.session_state["rate.queue"] = kept
     return kept
 
@@ -145,12 +146,12 @@ def _refilled(run: Run, queue: dict[str, Any]) -> bool:
 
 
 def _progress(run: Run) -> None:
-    counts = _counts(run)
-    total = sum(counts.values())
-    if not total:
+    stands = standing(run, collected(run))
+    counts = stands.given
+    if not stands.total:
         st.caption(
             f"No ratings yet. From {FEWEST} ratings of a metric on, every document can be scored by what they teach; "
-            f"{2 * FEW} make it good."
+            f"{2 * FEW} make it good. No score changes before you say so."
         )
         return
     found = _measured(run, digest_of([run.needed("embedding").digest, *(n // _EVERY for n in counts.values())]))
@@ -180,63 +181,12 @@ def _progress(run: Run) -> None:
             st.warning(plain(f"{metric}: {warning}"), icon=":material/warning:")
     aside = rating.aside(found.moved, found.lost)
     st.caption(plain(f"Saved at once in {found.path}{aside}. Cross-validated anew every {_EVERY} ratings."))
-    _use(run, max(counts.values()))
-
-
-def _use(run: Run, most: int) -> None:
-    """Whether the run scores by the ratings, what that switches on, and the button for it."""
-    section = run.config.quality
-    if section.ratings and "ratings" in section.scorers:
-        kept = tuple(one for one in section.scorers if one != "ratings")
-        if st.session_state.get("rate.queue", {}).get("switched"):
-            st.success(f"There are {FEWEST} ratings of a metric, so the run scores by them from now on.")
-        st.markdown("The run scores its documents by these ratings.")
-        _again(run)
-        if kept and st.button("Stop using them", key="rate.unuse", help="Keeps the file; takes the scorer out."):
-            _configure(run, {"quality.scorers": list(kept)})
-        return
-    values = {"quality.ratings": str(rating.ratings_file(run)), "quality.scorers": [*section.scorers, "ratings"]}
-    st.markdown("The run does not score by these ratings.")
-    st.caption(
-        plain(
-            f"Using them sets quality.ratings to the file and adds 'ratings' to quality.scorers. {_reruns(run, values)}"
-        )
-    )
-    short = most < FEWEST
-    if st.button("Use these ratings", key="rate.use", disabled=short, type="primary"):
-        _configure(run, values)
-    if short:
-        st.caption(f"It takes {FEWEST} ratings of one metric; with these they are switched on by themselves.")
-
-
-def _again(run: Run) -> None:
-    again = [stage.stage for stage in run.plan() if stage.state != "done" and not stage.optional]
-    st.caption(f"Would run again with what was rated since: {', '.join(again)}." if again else "All is up to date.")
-
-
-def _reruns(run: Run, values: dict[str, Any]) -> str:
-    then = run.with_config(run.config.with_values(values, "ratings"))
-    again = [stage.stage for stage in then.plan() if stage.state != "done" and not stage.optional]
-    return f"Would run again: {', '.join(again)}." if again else "No stage would run again."
-
-
-def _configure(run: Run, values: dict[str, Any]) -> None:
-    with session.explained():
-        run.configure(run.config.with_values(values, "ratings"))
-        st.rerun()
+    scoring.scoring(run, stands)
 
 
 def _of(found: rating.Progress, metric: str, name: str) -> float | None:
     value = getattr(found.metrics[metric], name) if metric in found.metrics else None
     return value if value is not None and math.isfinite(value) else None
-
-
-def _counts(run: Run) -> dict[str, int]:
-    """Rated documents by metric."""
-    path = rating.ratings_file(run)
-    rows = read_ratings(path) if path.exists() else []
-    rated = {metric: len({row.id for row in rows if row.metric == metric}) for metric in METRICS}
-    return {metric: n for metric, n in rated.items() if n}
 
 
 @st.cache_data(max_entries=8, show_spinner="Measuring how well the ratings teach")

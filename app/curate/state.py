@@ -114,11 +114,11 @@ def discard(run: Run) -> None:
 @contextlib.contextmanager
 def recorded(run: Run) -> Iterator[None]:
     """Remember the config as it was before, so that ``take_back`` finds it, and let the widgets begin anew."""
-    former = run.config
+    before = run.config
     yield
-    if run.config != former:
+    if run.config != before:
         kept: list[Any] = st.session_state.setdefault("curate.former", [])
-        kept.append((run.workspace.name, _mark(run.config), former))
+        kept.append((run.workspace.name, _mark(run.config), before))
         del kept[:-_FORMER]
         renew()
 
@@ -135,22 +135,28 @@ def apply(found: Considered, why: str = "") -> None:
 
 def can_take_back(run: Run) -> bool:
     """Whether there is something to take back."""
-    return bool(run.config.domains.overrides) or _former(run) is not None
+    return bool(run.config.domains.overrides) or former(run) is not None
 
 
 def take_back(run: Run) -> None:
     """What was last written from here as a whole; else the overrides that were written together with the last."""
-    former = _former(run)
-    if former is None:
+    before = former(run)
+    if before is None:
         overrides = run.config.domains.overrides
-        former = curation.with_overrides(run.config, overrides[: len(overrides) - last_batch(overrides)])
+        before = curation.with_overrides(run.config, overrides[: len(overrides) - last_batch(overrides)])
     else:
         st.session_state["curate.former"].pop()
-    run.configure(former)
+    run.configure(before)
     renew()
 
 
-def _former(run: Run) -> RunConfig | None:
+def only_overrides(before: RunConfig, after: RunConfig) -> bool:
+    """Whether a config has come from another by further overrides alone."""
+    those = before.domains.overrides
+    return after.domains.overrides[: len(those)] == those and curation.with_overrides(after, those) == before
+
+
+def former(run: Run) -> RunConfig | None:
     """The config before the last write, if nothing was written since."""
     kept = st.session_state.get("curate.former") or [("", "", None)]
     name, mark, config = kept[-1]

@@ -10,6 +10,7 @@ import numpy as np
 import streamlit as st
 
 from app import charts
+from app.colours import decided_colours
 from app.curate import state
 from app.curate.draft import DECIDING, Draft, Edit, decided_by_hand, notes
 from app.curate.state import Considered
@@ -99,9 +100,10 @@ def _editor(found: Considered, order: Ids, edits: Mapping[int, Edit], key: str) 
     import pandas as pd
 
     clusters, now = found.clusters, found.view.decided
+    colours = decided_colours(now, found.run.config.domains.overrides)
     frame = pd.DataFrame(
         {
-            "": [charts.swatch(now.decisions[i].domain) for i in order],
+            "": [charts.swatch(colours[now.decisions[i].domain]) for i in order],
             "cluster": [f"c{i}" for i in order],
             "documents": clusters.sizes[order],
             "keywords": [", ".join(clusters.keywords[i][:6]) for i in order],

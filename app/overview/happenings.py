@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from app.words import when
 from climb_engine.config import Override
 from climb_engine.console import seconds_text
 from climb_engine.jobs import Job
@@ -37,7 +38,7 @@ def subject(override: Override) -> str:
         return f"rename {what} as {override.to}"
     if override.action == "merge":
         return f"merge {what} into {override.to}"
-    to = f" to {override.domain}" if override.action == "move" else ""
+    to = {"move": f" to {override.domain}", "split": f" into {override.parts}"}.get(override.action, "")
     return f"{override.action} {what}{to}"
 
 
@@ -68,6 +69,12 @@ def _of_people(overrides: Sequence[Override]) -> Iterator[Happening]:
 def _of_exports(run: Workspace) -> Iterator[Happening]:
     for path in run.folder.glob("exports/*/mixture.json"):
         yield Happening(path.stat().st_mtime, False, f"Exported to exports/{path.parent.name}")
+
+
+def at(text: str) -> str:
+    """When an override was made, in local time; as it was written where that is in a form of its own."""
+    moment = _moment(text)
+    return text if moment is None else when(moment)
 
 
 def _moment(text: str) -> float | None:

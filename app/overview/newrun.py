@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from app import forms, session
+from app.words import plain, plural
 from climb_engine.config import CorpusConfig, RunConfig
+from climb_engine.curate.clustering import DOCUMENTS_EACH, MOST, resolved
 from climb_engine.jobs import start
 from climb_engine.pipeline import Run
 from climb_engine.types import ClimbError
 from climb_engine.workspace import Workspace, digest_of, slug
 
 FIRST = 20  # documents that are shown
+PATIENCE = 3.0  # seconds of reading on to count them
+_AT_ONCE = 1000  # documents counted at once
 _SHOWN = 400  # characters of each
 _SHAPE = (("clustering", "n_clusters"), ("domains", "n_domains"), ("embedding", "model"))
 
@@ -39,16 +45,31 @@ def corpus_card() -> None:
     """Offer a corpus of one's own."""
     with st.container(border=True, key="corpus-card"):
         st.subheader("Your own corpus")
-        name = st.text_input("Name of the run", "corpus", key="new.name", max_chars=64)
+        name = st.text_input(
+            "Name of the run", _free("corpus"), key="new.name", max_chars=64, live=True,
+            help="Its folder's name: letters, digits, '.', '_' and '-', a letter or digit first.",
+        )  # fmt: skip
+        fault = name_fault(name)
+        if fault:
+            st.markdown(f":red[{plain(fault)}]")
         inputs = st.text_area(
             "Inputs, one per line", key="new.inputs", height=90, placeholder="/data/web/*.jsonl.zst\nhf:owner/name",
             help="Files, folders or globs on this machine, or hf:owner/name for a Hugging Face dataset.",
         )  # fmt: skip
         with session.explained():
-            _preview_and_create(name, inputs)
+            _preview_and_create(name, inputs, fault)
 
 
-def _preview_and_create(name: str, inputs: str) -> None:
+def name_fault(name: str) -> str:
+    """Why a run cannot have this name, "" where it can."""
+    try:
+        given = slug(name.strip())
+    except ClimbError as error:
+        return str(error)
+    return f"there is a run called {given} already; choose another name" if _taken(given) else ""
+
+
+def _preview_and_create(name: str, inputs: str, fault: str) -> None:
     given = {"corpus.inputs": [_absolute(line.strip()) for line in inputs.splitlines() if line.strip()]}
     with st.expander("How the inputs are read"):
         read = forms.widgets(CorpusConfig(), "new.corpus", skip=("inputs", "part_documents", "part_chars"))
@@ -62,15 +83,20 @@ def _preview_and_create(name: str, inputs: str) -> None:
     if st.button(
         "Show the first documents", key="look", icon=":material/visibility:", disabled=not config.corpus.inputs
     ):
-        st.session_state["seen"] = (mark, first_documents(config.corpus))
-    seen, shown = st.session_state.get("seen", ("", None))
+        with session.explained(), st.spinner("Reading the first documents, and on to see how many there are"):
+            st.session_state["seen"] = (mark, first_documents(config.corpus), counted(config.corpus))
+    seen, shown, number = st.session_state.get("seen", ("", None, None))
     if shown is not None and seen == mark:
         documents, rejected = shown
         st.dataframe(documents, hide_index=True, alt="The first documents", key="first")
         if rejected:
             st.caption("Rejected among them:")
             st.dataframe(rejected, hide_index=True, alt="The first rejected documents", key="first rejected")
-    if st.button("Make the run", type="primary", key="make", disabled=seen != mark, help="Nothing is computed yet."):
+        _comes_to(config, number)
+    if st.button(
+        "Make the run", type="primary", key="make", disabled=seen != mark or bool(fault),
+        help=plain(fault) or "Nothing is computed yet.",
+    ):  # fmt: skip
         Run.create(session.runs_folder() / slug(name.strip()), config)
         session.go_to(name.strip())
         _overview()
@@ -96,10 +122,56 @@ def first_documents(config: CorpusConfig, n: int = FIRST) -> tuple[list[dict[str
     return documents, rejected
 
 
+@dataclass(frozen=True)
+class Counted:
+    """How many documents there are, as far as was read."""
+
+    documents: int
+    all: bool  # whether there are no more
+
+
+def counted(config: CorpusConfig, seconds: float = PATIENCE) -> Counted:
+    """Read on for some seconds, or until there are enough documents for as many clusters as are ever made unasked."""
+    from climb_engine.curate.corpus import corpus_parts
+
+    until, documents = time.monotonic() + seconds, 0
+    for table, state in corpus_parts(config.model_copy(update={"part_documents": _AT_ONCE})):
+        documents += table.num_rows
+        if state.finished:
+            return Counted(documents, True)
+        if documents >= MOST * DOCUMENTS_EACH or time.monotonic() > until:
+            break
+    return Counted(documents, False)
+
+
+def _comes_to(config: RunConfig, number: Counted) -> None:
+    """How many documents, clusters and domains the settings come to."""
+    section, at_least = config.clustering, "" if number.all else "at least "
+    clusters = resolved(section, number.documents).n_clusters
+    unsure = at_least if not section.n_clusters and clusters < MOST else ""
+    said = f"{at_least}{plural(number.documents, 'document')}"
+    if section.given:
+        st.caption(plain(f"These inputs hold {said}. The clusters are the values of the column {section.given}."))
+        return
+    if number.all and clusters > number.documents:
+        st.warning(
+            f"There are only {plural(number.documents, 'document')}, too few for {clusters:,} clusters. Set the number "
+            "of clusters to 0 for a number that fits."
+        )
+        return
+    made = f"These inputs hold {said}, which come to {unsure}{plural(clusters, 'cluster')}"
+    wanted = config.domains.n_domains
+    then = f", merged into at most {plural(min(wanted, clusters), 'domain')}." if wanted else ", merged by distance."
+    st.caption(made + then)
+
+
 def _free(name: str) -> str:
     """``name``, or ``name-2`` and so on when there is one that has come further than its corpus."""
-    taken = set(session.run_names())
-    return next(one for one in (name, *(f"{name}-{i}" for i in range(2, 1000))) if one not in taken)
+    return next(one for one in (name, *(f"{name}-{i}" for i in range(2, 1000))) if not _taken(one))
+
+
+def _taken(name: str) -> bool:
+    return name in session.run_names()
 
 
 def _absolute(source: str) -> str:

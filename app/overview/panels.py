@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import streamlit as st
 
 from app import charts, session
+from app.colours import domain_colours
 from app.overview.happenings import happenings
+from app.overview.reasons import reasons
 from app.steps import SEARCHED, Step, leader, verdict
 from app.words import count, plain, plural, when
 from climb_engine.console import seconds_text
@@ -19,6 +22,7 @@ from climb_engine.pipeline import Planned, Run
 from climb_engine.search.loop import Outcome, Search
 from climb_engine.types import FloatArray
 
+PAGES = Path(__file__).resolve().parents[2] / "pages"
 _STATES = {
     "done": (":material/check_circle:", "green"),
     "partial": (":material/timelapse:", "orange"),
@@ -32,7 +36,8 @@ def next_step(run: Run, step: Step, job: Job | None) -> None:
     living = job is not None and job.alive
     with st.container(horizontal=True, vertical_alignment="center", key="next-step"):
         words = "Working …" if living else step.words
-        if st.button(words, type="primary", disabled=living, icon=":material/play_arrow:", key="next"):
+        icon = ":material/arrow_forward:" if step.page else ":material/play_arrow:"
+        if st.button(words, type="primary", disabled=living, icon=icon, key="next"):
             with session.explained():
                 _do(run, step)
         if step.more and not living and st.button(step.more[0], key="more"):
@@ -40,18 +45,6 @@ def next_step(run: Run, step: Step, job: Job | None) -> None:
                 start(run.workspace, step.more[1])
                 st.rerun()
         st.caption(f"{job.command} is at work; see the job beside." if living and job else step.why)
-
-
-def exported(run: Run) -> None:
-    """Where the last export lies, and the weights to take along."""
-    path = run.workspace.export_folder("mixture") / "mixture.json"
-    if path.exists():
-        with st.container(horizontal=True, vertical_alignment="center", key="exported"):
-            st.download_button(
-                "mixture.json", path.read_bytes(), "mixture.json", "application/json", on_click="ignore",
-                icon=":material/download:",
-            )  # fmt: skip
-            st.caption(plain(f"Exported {when(path.stat().st_mtime)} to {path.parent}"))
 
 
 def strip(run: Run, plan: Sequence[Planned], search: Search | None, job: Job | None) -> None:
@@ -66,21 +59,8 @@ def strip(run: Run, plan: Sequence[Planned], search: Search | None, job: Job | N
             fact = _fact(stage.stage, artifact.facts) if artifact else stage.state.replace("missing", "to do")
             _stage(stage.stage, state, fact, seconds_text(artifact.manifest["seconds"]) if artifact else "")
         _search_stage(search, at_work in ("search", "proxies"))
-    reasons = rerun_reasons(plan)
-    if reasons:
-        st.caption("Would run again: " + plain("; ".join(reasons)))
-
-
-def rerun_reasons(plan: Sequence[Planned]) -> list[str]:
-    """Why finished stages would run again: each cause once, then all that follows from them."""
-    causes, following = [], []
-    for stage in plan:
-        if stage.optional or stage.state == "done" or stage.why == "has not run yet":
-            continue
-        own = [part for part in stage.why.split("; ") if not part.endswith(" changes")]
-        causes += [f"{stage.stage} ({', '.join(own)})"] if own else []
-        following += [] if own else [stage.stage]
-    return causes + ([f"and what follows: {', '.join(following)}"] if following else [])
+    if again := reasons(run, plan):
+        st.caption("Would run again: " + plain("; ".join(again)))
 
 
 def numbers(run: Run) -> None:
@@ -112,9 +92,10 @@ def domains(run: Run, mixture: FloatArray | None, title: str) -> None:
     decided, tokens = run.artifact("domains"), run.artifact("tokens")
     if decided is None:
         return
+    colours = domain_colours(run, run.domains)
     table: dict[str, Sequence[Any]] = {"": [], "domain": [], "clusters": [], "documents": []}
     for row in session.rows(str(decided.folder), "domains"):
-        table[""] = [*table[""], charts.swatch(row["domain"])]
+        table[""] = [*table[""], charts.swatch(colours[row["domain"]])]
         values = {"domain": run.domains[row["domain"]], "clusters": row["clusters"], "documents": row["documents"]}
         for column, value in values.items():
             table[column] = [*table[column], value]
@@ -154,12 +135,13 @@ def recent(run: Run, jobs: Sequence[Job]) -> None:
             height="content",
             column_config={
                 "when": st.column_config.TextColumn("When", width=120),
-                "who": st.column_config.TextColumn("Who", width=70), "what": "What",
+                "who": st.column_config.TextColumn("Who", width=70),
+                "what": st.column_config.TextColumn("What", width=780),
             },
         )  # fmt: skip
 
 
-def found(search: Search) -> None:
+def found(run: Run, search: Search) -> None:
     """The mixture, its score against natural with the noise, and how the search went."""
     outcome = search.outcome()
     mixture, title = best_mixture(search, outcome)
@@ -174,7 +156,8 @@ def found(search: Search) -> None:
     sides = st.grid(2, min_column_width=380, gap="medium", key="found")
     with sides.cell():
         st.subheader(title, help="Bars: weight. Ticks: the domain's natural share of the tokens.")
-        figure = charts.mixture_bars(search.space.domains, mixture, search.space.share)
+        names = search.space.domains
+        figure = charts.mixture_bars(names, mixture, search.space.share, domain_colours(run, names))
         _draw(figure, "mixture", f"{title} beside the natural shares")
     with sides.cell():
         st.subheader("Score against natural", help="Points: single runs. Lines: their means.")
@@ -203,6 +186,9 @@ def best_mixture(search: Search, outcome: Outcome) -> tuple[FloatArray | None, s
 
 
 def _do(run: Run, step: Step) -> None:
+    if step.page:
+        page, name, value = step.page
+        st.switch_page(PAGES / f"{page}.py", query_params={name: value})
     if step.arguments is None:
         run.export()
     else:

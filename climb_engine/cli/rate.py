@@ -13,6 +13,7 @@ from climb_engine.cli.arguments import Job, Json, Name, open_run, reporting
 from climb_engine.types import METRICS, ClimbError
 
 if TYPE_CHECKING:
+    from climb_engine.curation import Preview
     from climb_engine.pipeline import Run
     from climb_engine.rating import Taken
 
@@ -23,6 +24,7 @@ Seed = Annotated[int, typer.Option(help="Seed of the suggestions.", min=0)]
 
 _BATCH = 10  # documents suggested together, so that no two of them say the same
 _SHOWN = 1500  # characters of a document that is asked about
+_LISTED = 10  # clusters named one by one
 
 app = typer.Typer()
 
@@ -48,13 +50,14 @@ def ask(context: typer.Context, metric: Metrics = None, seed: Seed = 0) -> None:
         for wanted in metrics:
             given = _answer(wanted)
             if given == "q":
-                typer.echo(f"\n{saved} ratings saved in {rating.ratings_file(run)}")
+                typer.echo()
+                _tell_of_saved(run, saved)
                 return
             if given:
                 taken = rating.rate(run, [Rating(document["id"], wanted, float(given), document["digest"])])
                 saved += taken.ratings
-                _tell_of_switch(run, taken)
-    typer.echo(f"\n{saved} ratings saved in {rating.ratings_file(run)}; there is nothing left to rate")
+    typer.echo("\nthere is nothing left to rate")
+    _tell_of_saved(run, saved)
 
 
 @app.command()
@@ -119,6 +122,50 @@ def check(context: typer.Context, as_json: Json = False) -> None:
 
     run = open_run(context.obj)
     rating.show_progress(run, rating.progress(run), as_json)
+
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what it would change.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do it without asking.")]
+
+
+@app.command()
+def use(context: typer.Context, dry_run: DryRun = False, yes: Yes = False) -> None:
+    """Score the corpus by your ratings as they are now, after saying what that changes."""
+    from climb_engine import rescoring
+    from climb_engine.rated import collected, standing
+
+    run = open_run(context.obj)
+    found = standing(run, collected(run))
+    if found.in_use and not found.behind:
+        typer.echo(f"the scores are from all {found.used} ratings already")
+        return
+    _tell_of_change(rescoring.preview_use(run))
+    if dry_run:
+        return
+    if not yes:
+        _confirm("Score by these ratings?")
+    rescoring.use(run)
+    typer.echo(
+        f"'climb run {run.workspace.name}' scores the corpus anew; 'climb rate {run.workspace.name} unuse' ends it"
+    )
+
+
+@app.command()
+def unuse(context: typer.Context, dry_run: DryRun = False, yes: Yes = False) -> None:
+    """Score the corpus without your ratings again, after saying what that changes; the ratings are kept."""
+    from climb_engine import rescoring
+
+    run = open_run(context.obj)
+    if "ratings" not in run.config.quality.scorers:
+        typer.echo("the scores are not made from ratings")
+        return
+    _tell_of_change(rescoring.preview_unuse(run))
+    if dry_run:
+        return
+    if not yes:
+        _confirm("Score without the ratings?")
+    rescoring.unuse(run)
+    typer.echo(f"'climb run {run.workspace.name}' makes what is to be made again")
 
 
 def annotate(
@@ -211,16 +258,35 @@ def _is_rating(text: str) -> bool:
 
 
 def _tell(run: Run, taken: Taken) -> None:
-    from climb_engine.rating import aside
+    from climb_engine.rated import collected, standing
+    from climb_engine.rating import aside, told
 
     typer.echo(f"{taken.ratings} ratings added to {taken.path}{aside(taken.moved, taken.lost)}")
-    _tell_of_switch(run, taken)
+    typer.echo(told(run, standing(run, collected(run))))
 
 
-def _tell_of_switch(run: Run, taken: Taken) -> None:
-    if taken.switched_on:
-        scorers = ", ".join(run.config.quality.scorers)
-        typer.echo(
-            f"that is enough to learn from: quality.scorers is now {scorers}, with quality.ratings = {taken.path}; "
-            f"'climb run {run.workspace.name}' scores the corpus anew"
-        )
+def _tell_of_saved(run: Run, saved: int) -> None:
+    from climb_engine.rated import collected, ratings_file, standing
+    from climb_engine.rating import told
+
+    typer.echo(f"{saved} ratings saved in {ratings_file(run)}")
+    typer.echo(told(run, standing(run, collected(run))))
+
+
+def _tell_of_change(found: Preview | None) -> None:
+    """What other scores would change, with the clusters that they move."""
+    if found is None:
+        typer.echo("the scores or domains of now are still to be made, so it cannot be said what this would change")
+        return
+    lines = [
+        f"  cluster {one.cluster}, {one.documents:,} documents: {one.before} -> {one.after}" for one in found.changes
+    ]
+    typer.echo(f"{len(found.changes)} clusters would fare differently")
+    typer.echo(
+        "\n".join(lines[:_LISTED] + [f"  and {len(lines) - _LISTED} more"] * (len(lines) > _LISTED)), nl=bool(lines)
+    )
+    kept = f"{found.documents_before:,} -> {found.documents_after:,} documents kept"
+    typer.echo(f"{kept}, {len(found.domains_before)} -> {len(found.domains_after)} domains")
+    typer.echo(f"would run again: {', '.join(stage.stage for stage in found.again) or 'nothing'}")
+    if found.lost_trials:
+        typer.echo(f"{found.lost_trials} measured trials would no longer apply; they stay on record")

@@ -51,7 +51,8 @@ def sample_rows(part_sizes: Sequence[int], wanted: int, seed: int) -> list[Ids]:
 def train_centroids(sample: npt.NDArray[Any], config: ClusteringConfig, on_gpu: bool | None = None) -> Vectors:
     """K-means (faiss, Euclidean) of a sample (s, d) of unit rows: centroids (k, d) float32, not scaled to unit length.
 
-    ``config`` is ``resolved``. ``on_gpu`` None: when faiss sees a GPU. The same sample, config and machine give the same centroids.
+    ``config`` is ``resolved``. ``on_gpu`` None: when faiss sees a GPU. The same sample, config and machine give the
+    same centroids.
 
     Raises ClimbError when the sample has fewer rows than clusters are wanted.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,11 +43,17 @@ def cut_into(tree: FloatArray, groups: int) -> Ids:
 
     Ward's heights never fall, so the first merges are the cut; cutting by count also holds where heights are tied.
     """
+    return _cut_into_each(tree, [groups])[:, 0]
+
+
+def _cut_into_each(tree: FloatArray, groups: Sequence[int]) -> Ids:
+    """Labels (leaves, cuts) for each of several rising numbers of groups, by one walk along the tree."""
     from scipy.cluster.hierarchy import cut_tree
 
     if not len(tree):
-        return np.zeros(1, dtype=np.int64)
-    return np.asarray(cut_tree(tree, n_clusters=[min(groups, len(tree) + 1)])[:, 0], dtype=np.int64)
+        return np.zeros((1, len(groups)), dtype=np.int64)
+    falling = [min(wanted, len(tree) + 1) for wanted in reversed(groups)]  # scipy takes "all apart" for the first
+    return np.asarray(cut_tree(tree, n_clusters=falling)[:, ::-1], dtype=np.int64)
 
 
 def cuts(centroids: Vectors, seed: int = 0) -> tuple[Cut, ...]:
@@ -54,9 +61,9 @@ def cuts(centroids: Vectors, seed: int = 0) -> tuple[Cut, ...]:
     leaves = centroids.astype(np.float64)
     tree = ward(centroids)
     distances, sample = _distances(leaves, seed)
+    numbers = range(2, min(MOST_DOMAINS, len(leaves)) + 1)
     found = []
-    for domains in range(2, min(MOST_DOMAINS, len(leaves)) + 1):
-        labels = cut_into(tree, domains)
+    for domains, labels in zip(numbers, _cut_into_each(tree, numbers).T, strict=True):
         within, between = _spread(leaves, labels)
         merges = len(leaves) - domains
         height = float(tree[merges - 1, 2]) if merges else 0.0
