@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import cast
 
 import streamlit as st
@@ -34,7 +35,16 @@ def banner(folder: Workspace) -> None:
     one = _looked_at(run)
     if one:
         _reading(run, one)
-        return
+    else:
+        pointer(folder)
+
+
+def pointer(folder: Workspace, to: Path | None = None) -> None:
+    """The last search under other settings, while the one under the present settings has no results.
+
+    to: the page to look at it on; None: this one.
+    """
+    run = Run(folder.folder)
     measured = [past for past in _known(run) if past.measured]
     if not measured or _has_results(run):
         return
@@ -42,7 +52,7 @@ def banner(folder: Workspace) -> None:
     with st.container(border=True, key="earlier"):
         st.markdown(f"**The settings have changed since the last search.** {plain(_described(last))}")
         with st.container(horizontal=True):
-            _look_button(run, last)
+            _look_button(run, last, to)
             _back_button(run, last)
 
 
@@ -52,7 +62,7 @@ def others(folder: Workspace) -> None:
     measured = [past for past in _known(run) if past.measured]
     if not measured or _looked_at(run) or not _has_results(run):
         return
-    with st.popover(plural(len(measured), "earlier search").replace("searchs", "searches"), icon=":material/history:"):
+    with st.popover(f"Searches under other settings ({len(measured)})", icon=":material/history:"):
         for one in measured:
             with st.container(border=True):
                 st.markdown(plain(_described(one)))
@@ -74,9 +84,11 @@ def _reading(run: Run, one: Earlier) -> None:
             _back_button(run, one)
 
 
-def _look_button(run: Run, one: Earlier) -> None:
+def _look_button(run: Run, one: Earlier, to: Path | None = None) -> None:
     if st.button("Look at it", key=f"earlier.look.{one.digest}", icon=":material/visibility:"):
         st.session_state["earlier"] = (run.workspace.name, one.digest)
+        if to:
+            st.switch_page(to)
         st.rerun()
 
 

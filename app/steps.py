@@ -93,9 +93,15 @@ def verdict(search: Search, outcome: Outcome) -> tuple[str, str, str]:
     """("good", "unclear" or "bad"; headline; explanation) of the chosen or best mixture against natural."""
     low, high = outcome.gain_interval
     if outcome.chosen and math.isfinite(low):
-        runs = f"{len(outcome.confirmed)} paired runs with fresh seeds, 95 % interval {low:+.4f} to {high:+.4f}"
+        runs = (
+            f"{plural(len(outcome.pairs), 'pair')} of runs with the same seed, 95 % interval {low:+.4f} to {high:+.4f}"
+        )
         if low > 0:
-            return "good", f"Better than natural by {outcome.gain:+.4f}, beyond the noise", runs
+            return (
+                "good",
+                f"Better than natural by {outcome.gain:+.4f}, beyond the noise",
+                runs + _what_got_worse(outcome),
+            )
         if high < 0:
             return "bad", f"Worse than natural by {outcome.gain:+.4f}, beyond the noise", runs
         advice = "More trials, larger proxies or more confirming runs would tell."
@@ -119,6 +125,16 @@ def verdict(search: Search, outcome: Outcome) -> tuple[str, str, str]:
     )
     flatters = "the best of many single runs flatters itself, so the search confirms its choice at the end"
     return "unclear", f"Best so far: {lead:+.4f} against natural, one run", f"{noise}; {flatters}."
+
+
+def _what_got_worse(outcome: Outcome) -> str:
+    """What is worse under the mixture, though it is better on the whole; with the blank before it, "" for nothing."""
+    worse = [
+        name + (" (within the noise)" if high >= 0 else "")
+        for name, (mean, (_, high)) in outcome.gains.items()
+        if mean < 0
+    ]
+    return f". But worse on {', '.join(worse)}" if worse else ""
 
 
 def _iteration(step: int, config: SearchConfig) -> Step:

@@ -75,10 +75,11 @@ def decided(run: Run, config: RunConfig | None = None) -> Domains:
 
     Raises ClimbError where there are no clusters yet, and for an override that cannot be.
     """
-    return _decided(run.with_config(config) if config else run).renamed()
+    return as_made(run.with_config(config) if config else run).renamed()
 
 
-def _decided(run: Run) -> Domains:
+def as_made(run: Run) -> Domains:
+    """What becomes of the clusters, in the names that the domains are made under. Raises as ``decided`` does."""
     then = reached(run)
     clusters = clusters_of(then)
     _check_waiting(clusters, run.config.domains.overrides)
@@ -93,10 +94,11 @@ def foreseen(run: Run, config: RunConfig) -> Run:
     then = run.with_config(config)
     if then.artifact("domains") or not all(then.artifact(stage) for stage in ("clustering", "quality")):
         return then
-    return _foreseen(then, _decided(then))
+    return with_domains(then, as_made(then))
 
 
-def _foreseen(run: Run, made: Domains) -> Run:
+def with_domains(run: Run, made: Domains) -> Run:
+    """The run as it would be with these domains, in the names that they are made under; itself, while splits wait."""
     labelled = labelling(run.config)
     if not run.artifact(labelled):
         return run
@@ -127,16 +129,24 @@ def reached(run: Run) -> Run:
 
 def preview(run: Run, config: RunConfig) -> Preview:
     """What this config would change, decided now and not yet made. Raises ClimbError where it cannot be."""
-    before, after = _decided(run), _decided(run.with_config(config))
-    present, later = _foreseen(run, before), _foreseen(run.with_config(config), after)
-    now, then = before.renamed(), after.renamed()
-    here, there = (_known(reached(one))[1]["clusters"] for one in (run, run.with_config(config)))
-    sums = [[_of_kept(one, table, of) for one, table in ((now, here), (then, there))]
-            for of in ("documents", "characters")]  # fmt: skip
+    then = run.with_config(config)
+    here, there = (_known(reached(one))[1]["clusters"] for one in (run, then))
+    return compared(run, then, (as_made(run), here), (as_made(then), there))
+
+
+def compared(run: Run, then: Run, before: tuple[Domains, pa.Table], after: tuple[Domains, pa.Table]) -> Preview:
+    """How two decisions on a run's clusters differ.
+
+    before, after: of the run and of what it would be: domains in the names that they are made under, and a row per
+    cluster with its documents and characters.
+    """
+    present, later = with_domains(run, before[0]), with_domains(then, after[0])
+    old, new = ((made.renamed(), table) for made, table in (before, after))
+    sums = [[_of_kept(*one, of) for one in (old, new)] for of in ("documents", "characters")]
     return Preview(
-        changes=tuple(_changes(run, config, (now, here), (then, there))),
-        domains_before=now.names,
-        domains_after=then.names,
+        changes=tuple(_changes(run, then.config, old, new)),
+        domains_before=old[0].names,
+        domains_after=new[0].names,
         documents_before=sums[0][0],
         documents_after=sums[0][1],
         characters_before=sums[1][0],

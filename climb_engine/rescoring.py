@@ -15,13 +15,13 @@ import numpy as np
 import pyarrow as pa
 
 from climb_engine import curation
-from climb_engine.clusters import domains_content, from_tables, labelling, removes_duplicates, tallies
+from climb_engine.clusters import from_tables, tallies
 from climb_engine.config import RunConfig
-from climb_engine.curate.domains import Domains, decide
+from climb_engine.curate.domains import decide
 from climb_engine.curate.head import FEWEST
 from climb_engine.curate.quality import Scorer, load_scorers, score_documents
 from climb_engine.curate.ratings import as_csv
-from climb_engine.curation import Change, Preview
+from climb_engine.curation import Preview
 from climb_engine.pipeline import Run
 from climb_engine.rated import collected, keep_snapshot, own_file, ratings_file, standing
 from climb_engine.stages.corpus import rows_of
@@ -132,14 +132,14 @@ def _preview(run: Run, config: RunConfig) -> Preview | None:
     if scorers is None:
         return None
     known = {stage: now.needed(stage) for stage in needs}
-    before, present = curation.decided(run), curation.foreseen(run, run.config)
     rescored = known | {"quality": _Rescored(known["quality"].folder, scorers, run.needed("embedding"))}
     tables = tallies(rescored, lambda _: None)
     try:
         made = decide(from_tables(tables, rescored), reached.config.domains)
     except ClimbError as error:
         raise ClimbError(f"with these scores, {error}") from error
-    return _compared(present, _foreseen(then, made), before, made.renamed(), tables["clusters"])
+    clusters = tables["clusters"]
+    return curation.compared(run, then, (curation.as_made(run), clusters), (made, clusters))
 
 
 def _scorers(run: Run, config: RunConfig) -> tuple[Scorer, ...] | None:
@@ -158,43 +158,3 @@ def _scorers(run: Run, config: RunConfig) -> tuple[Scorer, ...] | None:
             return None
         found.append(_Said(name, metrics, tuple(columns[metric] for metric in metrics)))
     return tuple(found)
-
-
-def _foreseen(then: Run, made: Domains) -> Run:
-    """The run with the content of domains that are not made yet."""
-    labelled = labelling(then.config)
-    if not then.artifact(labelled):
-        return then
-    without = then.address("duplicates") if removes_duplicates(then.config) else None
-    content = domains_content(then.address(labelled), without, made)
-    return then.with_config(then.config, {"domains": content})
-
-
-def _compared(present: Run, later: Run, before: Domains, after: Domains, clusters: pa.Table) -> Preview:
-    now = {stage.stage: stage.digest for stage in present.plan()}
-    again = [one for one in later.plan() if one.state != "done" and not one.optional]
-    told = 0 if later.search_digest == present.search_digest else sum(e.get("event") == "told" for e in present.log())
-    documents, characters = clusters["documents"].to_numpy(), clusters["characters"].to_numpy()
-    return Preview(
-        changes=tuple(_changes(before, after, clusters)),
-        domains_before=before.names,
-        domains_after=after.names,
-        documents_before=int(documents[before.labels >= 0].sum()),
-        documents_after=int(documents[after.labels >= 0].sum()),
-        characters_before=int(characters[before.labels >= 0].sum()),
-        characters_after=int(characters[after.labels >= 0].sum()),
-        again=tuple(one for one in again if now.get(one.stage) != one.digest),
-        lost_trials=told,
-    )
-
-
-def _changes(before: Domains, after: Domains, clusters: pa.Table) -> list[Change]:
-    fates = [
-        [made.names[one.domain] if one.domain >= 0 else curation.PRUNED for one in made.decisions]
-        for made in (before, after)
-    ]
-    return [
-        Change(i, row["documents"], row["characters"], fates[0][i], fates[1][i])
-        for i, row in enumerate(clusters.select(["documents", "characters"]).to_pylist())
-        if fates[0][i] != fates[1][i]
-    ]

@@ -1,8 +1,10 @@
 """Where the run stands, what was found, and the next step."""
 
+from pathlib import Path
+
 import streamlit as st
 
-from app import guide, session
+from app import earlier, guide, session
 from app.curation import foreseen
 from app.export.former import former
 from app.overview import newrun, panels
@@ -39,6 +41,7 @@ with session.explained():
     plan = foreseen(run).plan()
     search = session.read_search(run)
     exports = former(folder)
+    earlier.pointer(folder, Path(__file__).with_name("search.py"))
     if not mend(run, search, job):
         step = next_step(plan, search, run.config.search)
         panels.next_step(run, after(run, search, exports, step), job)
