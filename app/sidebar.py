@@ -10,6 +10,7 @@ import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
 from app import guide, session
+from app.steps import blamed
 from app.words import ago, count, plain
 from climb_engine.console import seconds_text
 from climb_engine.jobs import GRACE, Job, Progress
@@ -55,8 +56,15 @@ def job_buttons(job: Job, key: str) -> None:
             with session.explained():
                 job.stop()
                 st.rerun()
-    elif job.state != "done" and st.button(
-        "Resume", key=f"{key}.resume", icon=":material/play_arrow:", help=f"{job.command}: what is finished is kept."
+    elif (
+        job.state != "done"
+        and not blamed(job)
+        and st.button(
+            "Resume",
+            key=f"{key}.resume",
+            icon=":material/play_arrow:",
+            help=f"{job.command}: what is finished is kept.",
+        )
     ):
         with session.explained():
             job.resume()

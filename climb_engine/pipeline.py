@@ -53,6 +53,7 @@ _LIBRARIES = (
 )
 
 
+_LONG = 60  # characters of a value that are shown
 _NO_MATTER = ("machine", "projection")  # sections that a mixture does not depend on
 
 
@@ -415,9 +416,10 @@ class Run:
         now = json.loads(json.dumps(self._identity(stage, self._addresses)))
         then = last.manifest
         changed = [
-            f"{stage.name}.{key}: {_short(then['knobs'].get(key))} -> {_short(value)}"
+            f"{stage.name}.{line}"
             for key, value in now["knobs"].items()
             if then["knobs"].get(key) != value
+            for line in _differences(key, then["knobs"].get(key), value)
         ]
         changed += [
             f"{need} {'changes' if self._is_known(need) else 'may change'}"
@@ -477,6 +479,18 @@ def _versions() -> dict[str, str]:
     return found
 
 
+def _differences(knob: str, then: Any, now: Any) -> Iterator[str]:
+    """What changed in a knob: of a table entry by entry, of a long list only its length."""
+    if isinstance(then, dict) and isinstance(now, dict):
+        for key in sorted({*then, *now}):
+            if then.get(key) != now.get(key):
+                yield f"{knob}.{key}: {_short(then.get(key))} -> {_short(now.get(key))}"
+    elif isinstance(then, list) and isinstance(now, list) and len(json.dumps([then, now])) > _LONG:
+        yield f"{knob}: {len(then)} -> {len(now)} entries" if len(then) != len(now) else f"{knob}: other entries"
+    else:
+        yield f"{knob}: {_short(then)} -> {_short(now)}"
+
+
 def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    text = "none" if value is None else json.dumps(value)
+    return text if len(text) <= _LONG else text[: _LONG - 3] + "..."

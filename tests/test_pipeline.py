@@ -121,7 +121,7 @@ def test_a_changed_threshold_reruns_only_what_depends_on_it_and_the_plan_says_wh
         "clustering",
         "quality",
     ]
-    assert plan["domains"].why == 'domains.thresholds: {"advertisement": 2.5} -> {"advertisement": 2.4}'
+    assert plan["domains"].why == "domains.thresholds.advertisement: 2.5 -> 2.4"
     assert plan["tokens"].why == "domains may change"
 
 
