@@ -65,7 +65,7 @@ def written(found: Considered, living: bool) -> None:
             more = f"; and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
             st.caption("Changes since the domains were made: " + plain("; ".join(changed[:_SHOWN]) + more))
         if again:
-            st.caption("Would run again: " + plain("; ".join(again).removeprefix("and what follows: ")))
+            st.caption("Would run again: " + plain("; ".join(again)))
 
 
 def unscored(run: Run, living: bool) -> None:

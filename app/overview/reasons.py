@@ -29,7 +29,8 @@ def reasons(run: Run, plan: Sequence[Planned]) -> list[str]:
             perhaps.append(stage.stage)
         else:
             following.append(stage.stage)
-    said = [f"and what follows: {', '.join(following)}"] if following else []
+    so = "and what follows: " if causes else ""
+    said = [f"{so}{', '.join(following)}"] if following else []
     said += [f"and, if that changes what comes out, {', '.join(perhaps)}"] if perhaps else []
     return causes + said
 
