@@ -192,7 +192,7 @@ def test_a_cluster_is_pruned_with_a_reason_shown_as_pending_and_taken_back(mappe
     assert (override.action, override.cluster, override.why) == ("prune", 1, "**boats** are dull")
     assert override.when.startswith("20")
     found = words(app)
-    assert "prune c1" in found
+    assert "prune c1 because: **boats** are dull" in found
     assert re.search(r"Changes since the domains were made: c1 \(\d+ documents\): \S+ → pruned", found)
     assert "Would run again: domains" in found
     assert "override: pruned (was kept); by the thresholds alone: kept in" in found
@@ -478,7 +478,7 @@ def test_in_a_browser_documents_are_clicked_lassoed_read_pruned_and_the_prune_un
         page.mouse.up()
         page.get_by_text("61 of 61 documents").wait_for()
         page.get_by_role("radio", name="Clusters", exact=True).click()
-        page.get_by_role("button", name="Prune").click()
+        page.locator(".st-key-prune button").first.click()  # of the cluster, not of the selection
         page.get_by_role("button", name="Undo").wait_for()
         assert len(Run(mapped).config.domains.overrides) == 1
         page.get_by_role("button", name="Undo").click()

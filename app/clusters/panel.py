@@ -13,7 +13,6 @@ from app.clusters import area, finding, focus, reading
 from app.clusters.area import Area
 from app.clusters.finding import Hits
 from app.colours import decided_colours
-from app.curate import state
 from app.curate.state import Considered
 from app.curation import Curated, consider
 from app.words import plain, plural
@@ -122,8 +121,7 @@ def _buttons(view: Curated, cluster: int) -> None:
     action = "keep" if keep else "prune" if prune else "move" if move else ""
     if action:
         with session.explained():
-            with state.recorded(view.run):
-                consider(view, action, cluster, (domain or "") if move else "", why or "")
+            consider(view, action, cluster, (domain or "") if move else "", why or "")
             st.rerun()
 
 
