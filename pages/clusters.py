@@ -6,14 +6,12 @@ from app import session
 from app.clusters import area, atlas, focus, panel
 from app.curate import box, state
 from app.curation import curated
+from app.opening import folder_or_stop
 from app.words import plain
 from climb_engine.pipeline import Run
 
 st.title("Clusters")
-folder = session.workspace()
-if folder is None or not folder.config_path.exists():
-    st.caption("There is no run to look at yet. Make one under New run.")
-    st.stop()
+folder = folder_or_stop()
 with session.explained():
     run = Run(folder.folder)
     waiting = [stage for stage in ("corpus", "embedding", "clustering", "quality") if run.artifact(stage) is None]

@@ -5,16 +5,14 @@ import streamlit as st
 from app import session
 from app.curate import box, history, merge, prune, rate, state
 from app.curation import curated
+from app.opening import folder_or_stop
 from app.words import plain
 from climb_engine.pipeline import Run
 
 PARTS = ("prune", "merge", "rate", "history")
 
 st.title("Curate")
-folder = session.workspace()
-if folder is None or not folder.config_path.exists():
-    st.caption("There is no run to look at yet. Make one under New run.")
-    st.stop()
+folder = folder_or_stop()
 with session.explained():
     run = Run(folder.folder)
     waiting = [stage for stage in ("corpus", "embedding", "clustering", "quality") if run.artifact(stage) is None]

@@ -2,25 +2,27 @@
 
 import streamlit as st
 
-from app import session
-from app.search import filtering, head, launch, ownmixture, panels, trialpanel, trialtable
+from app import earlier, session
+from app.opening import folder_or_stop
+from app.search import filtering, head, launch, losses, ownmixture, panels, trialtable
+from app.search.beside import beside
+from app.search.fitting import catch_up, fitted
 from app.search.notes import read_notes
-from app.search.view import fitted, look
+from app.search.view import look
 from app.words import plain
-from climb_engine.pipeline import Run
 
 st.title("Search")
-folder = session.workspace()
-if folder is None or not folder.config_path.exists():
-    st.caption("There is no run to look at yet. Make one under New run.")
-    st.stop()
+folder = folder_or_stop()
 with session.explained():
-    run = Run(folder.folder)
+    earlier.banner(folder)
+    run = earlier.opened(folder)
     plan = run.plan()
     job = session.latest_job(folder)
     living = job is not None and job.alive
     search = session.read_search(run)
-    launch.launch(run, search, plan, job)
+    if not earlier.read_only(run):
+        launch.launch(run, search, plan, job)
+        earlier.others(folder)
     if search is None:
         st.caption(
             plain(f"{folder.name} has no domains to mix yet. The button makes them; they are what a search is over.")
@@ -28,7 +30,7 @@ with session.explained():
         st.stop()
     view = look(run, search)
     fit = fitted(view, living)
-    panels.live(job)
+    losses.live(job)
     if not view.trials:
         st.caption("No trial has been asked for yet. Launch the first iteration, or queue a mixture of your own.")
         ownmixture.own_mixture(view, fit)
@@ -39,12 +41,13 @@ with session.explained():
         st.caption(plain(f"Another iteration: {fit.hint.text}."))
     filtering.take_click()
     passed = filtering.filter_bar(view).of(view)
+    filtering.counted(view, passed)
     notes = read_notes(folder.folder, run.search_digest)
     halves = st.grid(2, min_column_width=400, gap="medium", key="search.map")
     with halves.cell():
         panels.the_map(view, fit, passed)
     with halves.cell():
-        selected = trialpanel.panel(view, fit, passed, notes)
+        selected = beside(view, fit, passed, notes)
     sides = st.grid(2, min_column_width=380, gap="medium", key="search.charts")
     with sides.cell():
         panels.best_so_far(view, passed)
@@ -55,6 +58,6 @@ with session.explained():
     with sides.cell():
         panels.domain_effects(view, fit)
     with sides.cell():
-        panels.stored_curves(view, passed, selected)
+        losses.stored_curves(view, passed, selected)
     trialtable.table(view, fit, passed, notes)
-    ownmixture.own_mixture(view, fit)
+    catch_up(view, living)

@@ -20,7 +20,7 @@ def large(folder: Path, trials: int, domains: int, predictor: str) -> Path:
     run = Run.create(folder, config)
     names = [f"domain-{i}" for i in range(domains)]
     facts = {
-        "domains": {"names": names, "ever": names},
+        "domains": {"names": names, "ever": names, "automatic_names": names},
         "tokens": {"train": rng.integers(10**6, 10**7, domains).tolist(), "vocab_size": 1000, "heldout": [1]},
     }
     for stage, digest in ((one.stage, one.digest) for one in run.plan() if one.stage in facts):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app.search import view as searchview
+from app.search import fitting, trialtable
 from climb_engine.jobs import jobs
 from climb_engine.pipeline import Run
 from climb_engine.workspace import Workspace
@@ -132,12 +132,12 @@ def test_before_the_first_trial_one_can_launch_it_or_queue_ones_own(tiny):
     assert app.button(key="launch.go").label == "Run iteration 1 of 2"
     assert re.search(r"Costs: 9 proxy models, \S+ FLOPs, about .* \(by the speed of the trunk\)", words(app))
     assert "No trial has been asked for yet" in words(app)
-    app.session_state["own"] = True
+    app.session_state["beside"] = "My own mixture"
     app.run()
     pressed(app, "own.queue")
     assert [event["event"] for event in events(tiny)] == ["started", "suggested"]
     assert numbers(app)["Measured"] == "0"
-    assert set(app.dataframe[0].value["state"]) == {"open"}
+    assert set(app.dataframe(key="trials").value["state"]) == {"open"}
 
 
 # Half-way
@@ -220,6 +220,35 @@ def test_a_predictor_that_ranks_badly_is_called_so_in_red(tiny):
     rewrite(tiny, noisy)
     app = shown()
     assert "The predictor ranks unseen mixtures badly" in app.error[0].value.replace("\\", "")
+
+
+def test_the_order_is_told_over_all_trials_and_over_the_best_half_through_the_filter(tiny):
+    app = shown()
+    trials = Run(tiny).open_search().trials
+    assert re.search(rf"rank correlation \S+ over all {len(trials)} trials", words(app))
+    assert "best half" in app.metric[5].delta
+    app = shown(iteration="1")
+    assert re.search(r"rank correlation \S+ over all 6 trials", words(app))
+
+
+def test_numbers_of_trials_add_up(tiny):
+    trials = Run(tiny).open_search().trials
+    app = shown()
+    found = re.search(r"(\d+) trials: (\d+) of the search, (\d+) natural, (\d+) confirmations\.", words(app))
+    whole, *kinds = map(int, found.groups())
+    assert whole == sum(kinds) == len(trials) == len(app.dataframe[0].value)
+    assert f"{kinds[0]} points: measured trials of the search" in words(app)
+    assert f"{kinds[0] + kinds[2]} points, and a star for {kinds[1]} natural runs" in words(app)
+    app = shown(origin="natural")
+    assert f"{kinds[1]} trials: {kinds[1]} natural. The filter hides {whole - kinds[1]} trials" in words(app)
+
+
+def test_a_loss_curve_says_what_it_is(tiny):
+    run = Run(tiny)
+    said = words(shown())
+    assert "from the trunk on" in said
+    assert f"one batch of {run.config.proxy.batch_size * run.config.proxy.sequence_length:,} tokens" in said
+    assert re.search(r"the median curve (falls|rises) by \d\.\d\d nats", said)
 
 
 def test_one_filter_is_for_the_charts_and_the_table_and_is_in_the_address(tiny):  # noqa: ARG001
@@ -356,7 +385,7 @@ def test_limits_that_cannot_hold_are_told(tiny):  # noqa: ARG001
 
 
 def mixer(app: AppTest) -> AppTest:
-    app.session_state["own"] = True
+    app.session_state["beside"] = "My own mixture"
     app.run()
     assert not app.exception
     return app
@@ -377,6 +406,20 @@ def test_sliders_keep_the_sum_and_what_they_say_is_what_is_queued(tiny):
     assert "your own, open" in [t.get("name") for t in json.loads(app.get("plotly_chart")[0].proto.spec)["data"]]
 
 
+def test_sliders_are_as_they_were_after_a_look_at_a_trial(tiny):  # noqa: ARG001
+    app = mixer(shown())
+    app.checkbox[1].check().run()
+    app.slider[0].set_value(app.slider[0].value + 10).run()
+    before = [slider.value for slider in app.slider]
+    app.session_state["landscape"] = {"selection": {"points": [{"customdata": 6}]}}
+    app.run()
+    assert app.segmented_control(key="beside").value == "Trial"
+    assert app.selectbox(key="trial").value == "6"
+    mixer(app)
+    assert [slider.value for slider in app.slider] == before
+    assert app.checkbox[1].value
+
+
 def test_a_locked_domain_stays_when_another_moves(tiny):  # noqa: ARG001
     app = mixer(shown())
     before = app.slider[1].value
@@ -392,6 +435,7 @@ def test_one_starts_from_a_trial_from_the_panel_or_from_the_list(tiny):
     app = pressed(shown(trial="5"), "own.from")
     assert np.allclose([slider.value for slider in app.slider], 100 * trials[5].mixture.weights, atol=1e-6)
     assert "Started from trial 5" in words(app)
+    assert app.segmented_control(key="beside").value == "My own mixture"
     app.selectbox(key="own.source").select("uniform").run()
     assert [slider.value for slider in app.slider] == pytest.approx([100 / len(app.slider)] * len(app.slider))
 
@@ -425,9 +469,10 @@ def test_while_a_search_is_at_work_a_mixture_waits_for_it(tiny):
 
 def test_with_a_thousand_trials_nothing_is_fitted_unasked_and_then_only_once(runs, monkeypatch):
     large(runs / "large", 1000, 24, "ridge")
+    monkeypatch.setattr(fitting, "AT_ONCE", 0.0)
     fits = []
-    fit = searchview.fit
-    monkeypatch.setattr(searchview, "fit", lambda view: fits.append(1) or fit(view))
+    fit = fitting.fit
+    monkeypatch.setattr(fitting, "fit", lambda view: fits.append(1) or fit(view))
     app = shown(layout="PCA")
     assert len(app.dataframe[0].value) == 1000
     assert not fits
@@ -440,6 +485,18 @@ def test_with_a_thousand_trials_nothing_is_fitted_unasked_and_then_only_once(run
     assert not app.exception
     assert fits == [1]
     assert len(app.dataframe[0].value) == 20
+
+
+def test_what_takes_a_moment_to_fit_comes_after_the_page(runs, monkeypatch):
+    large(runs / "large", 40, 6, "ridge")
+    monkeypatch.setattr(fitting, "AT_HAND", 0.0)
+    drawn = []
+    monkeypatch.setattr(fitting, "fit", lambda view, fit=fitting.fit: drawn.append("fit") or fit(view))
+    monkeypatch.setattr(trialtable, "table", lambda *_: drawn.append("page"))
+    app = shown(layout="PCA")
+    assert drawn == ["page", "fit", "page"]
+    assert numbers(app)["Rank correlation"] != "n/a"
+    assert "comes then" not in words(app)
 
 
 VISITED = """

@@ -5,10 +5,11 @@ import json
 import numpy as np
 import pytest
 
+from app.charts import PALETTE
 from app.search import charts
 from app.search.charts import FAILED, Points, symbol_of
 from app.search.livecurves import training
-from app.search.mixing import from_weights, moved, times_read
+from app.search.mixing import from_weights, moved
 from app.search.notes import read_notes, write_note
 from climb_engine.config import SearchConfig
 from climb_engine.search.space import MixtureSpace
@@ -68,14 +69,14 @@ def test_predictions_lie_on_the_line_where_they_are_right():
 
 
 def test_the_largest_effect_is_on_top_whatever_its_sign():
-    figure = charts.effects(DOMAINS, np.array([0.1, -0.5, 0.0, 0.2]), np.full(4, 0.01))
+    figure = charts.effects(DOMAINS, np.array([0.1, -0.5, 0.0, 0.2]), np.full(4, 0.01), PALETTE)
     assert list(figure.layout.yaxis.ticktext)[-1] == "sport"
     assert "<b>" not in json.dumps(figure.to_plotly_json(), default=str)
 
 
 def test_each_step_has_a_bar_that_adds_up_to_one():
     table = np.array([[0.4, 0.2, 0.3, 0.1], [0.1, 0.6, 0.1, 0.2]])
-    figure = charts.weights_by_step(DOMAINS, ["natural", "iteration <i>1</i>"], table)
+    figure = charts.weights_by_step(DOMAINS, ["natural", "iteration <i>1</i>"], table, PALETTE)
     assert np.allclose(sum(np.array(trace.y) for trace in figure.data if trace.type == "bar"), 1)
     assert "<i>" not in json.dumps(figure.to_plotly_json(), default=str)
 
@@ -131,10 +132,6 @@ def test_weights_of_a_file_are_divided_by_their_sum_and_brought_within_the_limit
     for wrong in ({"none": 1.0}, {}, {"law": float("nan")}, {"law": -1.0, "code": 2.0}):
         with pytest.raises(ClimbError):
             from_weights(space(), wrong)
-
-
-def test_repeats_are_the_tokens_drawn_over_the_tokens_there_are():
-    assert np.allclose(times_read(np.array([0.5, 0.5]), np.array([10.0, 100.0]), 40), [2, 0.2])
 
 
 # Notes and live curves

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from app.charts import ACCENT, INK, domain_colour, label
+from app.charts import ACCENT, INK, label
 from climb_engine.types import FloatArray, Ids
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ FAILED = "x-thin-open"
 
 RING = "#e0533d"
 MOST = 60  # curves drawn at once
+SMOOTH = 9  # points of a training curve that are averaged into one, fewer at its ends
+_CROWD = 200  # trials on a map; more are drawn smaller
 _FAINT = "rgba(138, 145, 158, 0.18)"
 _ROW = 24  # pixels per domain
 _HALF = 0.275  # of a bar, where 1 is the way to the next
@@ -70,8 +72,9 @@ def landscape(
         | ({} if predicted is None else {"cmin": low, "cmax": high, "colorscale": "Viridis"}),
         selected={"marker": {"opacity": 0.22}}, unselected={"marker": {"opacity": 0.22}},
     )  # fmt: skip
+    size = 10 if sum(len(group.trials) for group in groups) <= _CROWD else 7
     for group in groups:
-        figure.add_trace(_trace(group, low, high, dark))
+        figure.add_trace(_trace(group, low, high, dark, size))
     paper = "#0e1117" if dark else "#ffffff"
     figure.add_scatter(
         x=[natural[0]], y=[natural[1]], mode="markers+text", text=["natural"], name="natural",
@@ -131,7 +134,7 @@ def against_measured(
     return figure
 
 
-def effects(domains: Sequence[str], changes: FloatArray, sds: FloatArray) -> go.Figure:
+def effects(domains: Sequence[str], changes: FloatArray, sds: FloatArray, colours: Sequence[str]) -> go.Figure:
     """Change (m,) of the predicted score when a domain is doubled, with its sd (m,); the largest on top."""
     import plotly.graph_objects as go
 
@@ -142,7 +145,7 @@ def effects(domains: Sequence[str], changes: FloatArray, sds: FloatArray) -> go.
     figure.add_bar(
         x=changes[order], y=rows, orientation="h", hoverinfo="text", showlegend=False,
         hovertext=[f"{label(domains[i])} doubled<br>{changes[i]:+.4f} ± {sds[i]:.4f}" for i in order],
-        marker={"color": [domain_colour(int(i)) for i in order]},
+        marker={"color": [colours[i] for i in order]},
         error_x={"type": "data", "array": sds[order], "color": INK, "thickness": 1.5, "width": 3},
     )  # fmt: skip
     figure.add_vline(x=0, line={"color": INK, "width": 1})
@@ -152,14 +155,16 @@ def effects(domains: Sequence[str], changes: FloatArray, sds: FloatArray) -> go.
     return figure
 
 
-def weights_by_step(domains: Sequence[str], steps: Sequence[str], table: FloatArray) -> go.Figure:
+def weights_by_step(
+    domains: Sequence[str], steps: Sequence[str], table: FloatArray, colours: Sequence[str]
+) -> go.Figure:
     """Mixtures (k, m) as stacked bars side by side, one for each step, the domains in their order and colours."""
     import plotly.graph_objects as go
 
     at = np.arange(len(steps))
     bars = [
         go.Bar(
-            x=at, y=table[:, domain], name=label(name), marker={"color": domain_colour(domain), "line": {"width": 0}},
+            x=at, y=table[:, domain], name=label(name), marker={"color": colours[domain], "line": {"width": 0}},
             hovertext=[f"{label(name)}<br>{label(s)}: {w:.1%}" for s, w in zip(steps, table[:, domain], strict=True)],
             hoverinfo="text", text=[f"{w:.0%}" if w >= 0.06 else "" for w in table[:, domain]], textposition="inside",
             insidetextanchor="middle", textangle=0, textfont={"size": 10},
@@ -173,7 +178,7 @@ def weights_by_step(domains: Sequence[str], steps: Sequence[str], table: FloatAr
         legend={"orientation": "v", "x": 1.01, "xanchor": "left", "y": 1, "yanchor": "top", "traceorder": "reversed"},
     )  # fmt: skip
     figure.update_xaxes(tickvals=at, ticktext=[label(step) for step in steps], showgrid=False)
-    figure.update_yaxes(tickformat=".0%", range=[0, 1.0], nticks=6)
+    figure.update_yaxes(title="weight", tickformat=".0%", range=[0, 1.0], nticks=6)
     return figure
 
 
@@ -211,14 +216,22 @@ def curves(
     return figure
 
 
-def _trace(group: Points, low: float, high: float, dark: bool) -> Any:
+def smoothed(losses: FloatArray) -> FloatArray:
+    """Each loss (n,) as the mean of ``SMOOTH`` around it, fewer at the ends, as many before it as after."""
+    n, at = len(losses), np.arange(len(losses))
+    reach = np.minimum(SMOOTH // 2, np.minimum(at, n - 1 - at))
+    sums = np.concatenate([[0.0], np.cumsum(losses)])
+    return np.asarray((sums[at + reach + 1] - sums[at - reach]) / (2 * reach + 1))
+
+
+def _trace(group: Points, low: float, high: float, dark: bool, size: int) -> Any:
     import plotly.graph_objects as go
 
     known = bool(np.isfinite(group.scores).all()) and len(group.scores) > 0
     edge = "rgba(232, 234, 238, 0.75)" if dark else "rgba(31, 36, 48, 0.65)"
     marker: dict[str, Any] = {
         "symbol": group.symbol if group.filled or group.symbol == FAILED else f"{group.symbol}-open",
-        "size": 7 if group.symbol == ORIGINS["reused"] else 10,
+        "size": 7 if group.symbol == ORIGINS["reused"] else size,
         "color": group.scores if known else INK,
         "line": {"width": 0.8, "color": edge} if group.filled else {"width": 2},
     }

@@ -6,10 +6,15 @@ from typing import Any
 
 import streamlit as st
 
-from app.search.view import Filter, View
+from app.search.counts import MEANING, add_up
+from app.search.view import Filter, Flags, View
+from app.words import plain, plural
 
 _TOPS = ("all", "100", "50", "20", "10", "5")
 _CLICKABLE = ("landscape", "foretold")  # charts whose points are trials
+
+BESIDE = ("Trial", "My own mixture")
+"""What can stand beside the map; ``st.session_state["beside"]``."""
 
 
 def filter_bar(view: View) -> Filter:
@@ -32,6 +37,14 @@ def filter_bar(view: View) -> Filter:
     return Filter(tuple(int(step) for step in steps), tuple(kinds), bool(measured), best)
 
 
+def counted(view: View, passed: Flags) -> None:
+    """How many trials are looked at, of each kind, so that every number on the page can be found again."""
+    trials = [trial for trial, seen in zip(view.trials, passed, strict=True) if seen]
+    hidden = len(view.trials) - len(trials)
+    rest = f" The filter hides {plural(hidden, 'trial')}." if hidden else ""
+    st.caption(plain(f"{add_up(trials)}.{rest}"), help=MEANING)
+
+
 def take_click() -> None:
     """Turn a new click on a chart into the trial, before widgets are drawn.
 
@@ -41,6 +54,7 @@ def take_click() -> None:
         trial = clicked(st.session_state.get(chart) or {})
         if trial is not None and trial != st.session_state.get(f"{chart}.taken"):
             st.session_state["trial"] = str(trial)
+            st.session_state["beside"] = BESIDE[0]
             for other in _CLICKABLE:
                 st.session_state[f"{other}.taken"] = trial if other == chart else None
 
@@ -62,6 +76,7 @@ def looked_at(view: View) -> int | None:
 def choose(trial: int | None) -> None:
     """Look at a trial; what a chart still has selected does not count as a new click."""
     st.session_state["trial"] = None if trial is None else str(trial)
+    st.session_state["beside"] = BESIDE[0]
     for chart in _CLICKABLE:
         st.session_state[f"{chart}.taken"] = clicked(st.session_state.get(chart) or {})
 

@@ -6,9 +6,13 @@ import math
 
 import streamlit as st
 
-from app.search.view import REUSED, Fitted, View
+from app.search.counts import MEANING, add_up
+from app.search.fitting import Fitted, ranked
+from app.search.ranking import doubt
+from app.search.view import View
 from app.words import plain, plural
 from climb_engine.search.outcome import TRUSTED, Trust
+from climb_engine.search.reuse import REUSED
 
 
 def head(view: View, fit: Fitted | None) -> None:
@@ -28,31 +32,38 @@ def trust_of(view: View, fit: Fitted | None) -> Trust | None:
     """How well the predictor foretold what it had not seen: as fitted here, else as when the choice was made."""
     if fit and fit.validation:
         found = fit.validation
-        return Trust(found.name, False, len(fit.trials), found.spearman, found.coverage)
+        return Trust(found.name, False, len(fit.held), found.spearman, found.coverage)
     return view.outcome.chosen.trust if view.outcome.chosen else None
 
 
 def warning(view: View, fit: Fitted | None) -> None:
-    """In red, when the predictor is not to be believed."""
-    trust = trust_of(view, fit)
+    """When the predictor is not to be believed: at all, or among the best; and where that is no fault of its own."""
+    trust, found = trust_of(view, fit), ranked(view, fit)
     if trust and trust.warning:
-        st.error(plain(trust.warning[:1].upper() + trust.warning[1:] + "."), icon=":material/warning:")
+        st.error(_sentence(trust.warning), icon=":material/warning:")
+    elif found and (said := doubt(found)):
+        show, icon = (st.info, "info") if found.best.limited else (st.warning, "warning")
+        show(_sentence(said), icon=f":material/{icon}:")
+
+
+def _sentence(words: str) -> str:
+    return plain(f"{words[:1].upper()}{words[1:]}.")
 
 
 def _numbers(view: View, fit: Fitted | None) -> None:
     search, outcome = view.search, view.outcome
     own = [trial for trial in view.trials if trial.origin != REUSED]
-    measured = sum(trial.result is not None for trial in own)
     rest = {
         "open": sum(trial.open for trial in own),
         "failed": sum(trial.error is not None for trial in own),
         "taken over": len(view.trials) - len(own),
     }
+    others = ", ".join(f"{n:,} {word}" for word, n in rest.items() if n)
+    done = [trial for trial in own if trial.result]
     with st.grid(6, min_column_width=158, gap="xsmall", key="search.numbers"):
         _metric("Iteration", f"{search.iteration} of {search.planned}", "finished" if search.finished else "")
         _metric(
-            "Measured", f"{measured:,}", ", ".join(f"{n:,} {word}" for word, n in rest.items() if n),
-            "Trials measured here, the natural mixture's runs and confirming runs among them.",
+            "Measured", f"{len(done):,}", others or "trials", f"{add_up(done)}. {MEANING}",
         )  # fmt: skip
         _lead_metric(view)
         noise = outcome.noise_sd
@@ -65,11 +76,19 @@ def _numbers(view: View, fit: Fitted | None) -> None:
             "Signal to noise", f"{ratio:.1f}" if math.isfinite(ratio) else "n/a", "",
             "Spread between mixtures over the noise. Below 1, the order of two mixtures says more about their seeds.",
         )  # fmt: skip
-        trust = trust_of(view, fit)
-        _metric(
-            "Rank correlation", f"{trust.spearman:.2f}" if trust else "n/a", trust.predictor if trust else "",
-            f"Spearman's, of held-out predictions with what was measured. Below {TRUSTED:g} do not trust it.",
-        )  # fmt: skip
+        _rank_metric(view, fit)
+
+
+def _rank_metric(view: View, fit: Fitted | None) -> None:
+    trust, found = trust_of(view, fit), ranked(view, fit)
+    among = f"best half {found.best.spearman:.2f}" if found and math.isfinite(found.best.spearman) else ""
+    told = f" ({trust.predictor}, {plural(trust.trials, 'trial')})" if trust else ""
+    _metric(
+        "Rank correlation", f"{trust.spearman:.2f}" if trust else "n/a", among or (trust.predictor if trust else ""),
+        f"Spearman's, of held-out predictions with what was measured{told}: over all of them, and over the half that "
+        "scored best, which is what one chooses from. Those differ less, so more of their order is noise. "
+        f"Below {TRUSTED:g} do not trust the order.",
+    )  # fmt: skip
 
 
 def _lead_metric(view: View) -> None:

@@ -46,12 +46,6 @@ def from_weights(space: MixtureSpace, given: Mapping[str, float]) -> tuple[Float
     return wanted if allowed else np.asarray(space.project(wanted[None])[0]), not allowed
 
 
-def times_read(weights: FloatArray, tokens: FloatArray, budget: float) -> FloatArray:
-    """How often each domain is read (m,) when ``budget`` tokens are drawn; nan where there are none."""
-    found = np.divide(weights * budget, tokens, out=np.full(len(weights), np.nan), where=np.asarray(tokens) > 0)
-    return np.asarray(found)
-
-
 def _within(space: MixtureSpace, wanted: FloatArray, pinned: list[int], before: FloatArray) -> FloatArray:
     lower, upper = space.lower.copy(), space.upper.copy()
     lower[pinned] = upper[pinned] = wanted[pinned]

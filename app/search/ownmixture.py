@@ -5,9 +5,13 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
-from app import charts, session
-from app.search.mixing import from_weights, moved, times_read
-from app.search.view import Fitted, View
+from app import charts, earlier, session
+from app.colours import domain_colours
+from app.compare.sums import times_read
+from app.search.filtering import BESIDE
+from app.search.fitting import Fitted
+from app.search.mixing import from_weights, moved
+from app.search.view import View
 from app.words import count, plain
 from climb_engine.export.mixture import read_weights
 from climb_engine.types import ClimbError, FloatArray
@@ -18,11 +22,8 @@ _DRAWS = 2_000
 
 
 def own_mixture(view: View, fit: Fitted | None) -> None:
-    """The expander; what is in it reruns by itself, without the charts."""
-    panel = st.expander("My own mixture", icon=":material/tune:", on_change="rerun", key="own")
-    if panel.open:
-        with panel:
-            st.fragment(_mixer)(view, fit)
+    """The sliders and all that belongs to them; it reruns by itself, without the charts."""
+    st.fragment(_mixer)(view, fit)
 
 
 def begin(view: View, weights: FloatArray, source: str, show: bool = False) -> None:
@@ -32,13 +33,15 @@ def begin(view: View, weights: FloatArray, source: str, show: bool = False) -> N
     _put(view, weights if allowed else space.project(weights[None])[0])
     st.session_state["own.said"] = f"Started from {source}." + ("" if allowed else " The limits changed it.")
     if show:
-        st.session_state["own"] = True
+        st.session_state["beside"] = BESIDE[1]
 
 
 def _mixer(view: View, fit: Fitted | None) -> None:
     mark = _mark(view)
     if f"{mark}.weights" not in st.session_state:
         _put(view, view.search.space.natural)
+    elif not _drawn(view):  # sliders forget themselves where another panel or page was looked at
+        _put(view, np.asarray(st.session_state[f"{mark}.weights"]))
     with st.container(horizontal=True, vertical_alignment="bottom"):
         sources = _sources(view)
         st.selectbox(
@@ -56,16 +59,16 @@ def _mixer(view: View, fit: Fitted | None) -> None:
         st.caption(plain(said))
     if wrong := st.session_state.get("own.error"):
         session.show_error(wrong)
-    _sliders(view, mark)
     weights = np.asarray(st.session_state[f"{mark}.weights"])
     _outlook(view, fit, weights)
-    _repeats(view, weights)
     _queue(view, weights)
+    _sliders(view, mark)
+    _repeats(view, weights)
 
 
 def _sliders(view: View, mark: str) -> None:
     space = view.search.space
-    grid = st.grid(3, min_column_width=210, gap="small", key="own.sliders")
+    grid = st.grid(2, min_column_width=210, gap="small", key="own.sliders")
     for i, name in enumerate(view.domains):
         low, high = 100 * float(space.lower[i]), 100 * float(space.upper[i])
         with grid.cell(), st.container(horizontal=True, vertical_alignment="bottom", gap="xsmall"):
@@ -76,7 +79,10 @@ def _sliders(view: View, mark: str) -> None:
                 plain(f"{name} (natural {space.share[i]:.1%})"), low, high, step=0.1, format="%.1f %%",
                 key=f"{mark}.{i}", on_change=_slid, args=(view, i),
             )  # fmt: skip
-            st.checkbox("Lock", key=f"{mark}.lock.{i}", help=f"Keep {plain(name)} as it is when others move.", width=70)
+            st.checkbox(
+                "Lock", key=f"{mark}.lock.{i}", help=f"Keep {plain(name)} as it is when others move.", width=70,
+                persist_state="session",
+            )  # fmt: skip
 
 
 def _outlook(view: View, fit: Fitted | None, weights: FloatArray) -> None:
@@ -104,7 +110,7 @@ def _repeats(view: View, weights: FloatArray) -> None:
     proxy = times_read(weights, space.tokens, config.proxy.tokens)
     ratio = np.divide(weights, space.share, out=np.full(len(weights), np.nan), where=space.share > 0)
     table = {
-        "": [charts.swatch(i) for i in range(len(weights))],
+        "": [charts.swatch(colour) for colour in domain_colours(view.run, view.domains)[:-1]],
         "domain": list(view.domains),
         "weight": 100 * weights,
         "natural": 100 * space.share,
@@ -132,8 +138,11 @@ def _repeats(view: View, weights: FloatArray) -> None:
 
 def _queue(view: View, weights: FloatArray) -> None:
     same = np.flatnonzero((np.abs(view.weights - weights) < 1e-6).all(axis=1))
+    reason = earlier.read_only(view.run)
     with st.container(horizontal=True, vertical_alignment="center"):
-        if st.button("Queue it", key="own.queue", type="primary", icon=":material/add_to_queue:"):
+        if st.button(
+            "Queue it", key="own.queue", type="primary", icon=":material/add_to_queue:", disabled=bool(reason)
+        ):
             with session.explained():
                 trial = view.run.suggest(dict(zip(view.domains, weights.tolist(), strict=True)))
                 st.session_state["own.said"] = (
@@ -141,9 +150,10 @@ def _queue(view: View, weights: FloatArray) -> None:
                     if trial
                     else "It waits; the search at work takes it after its present iteration."
                 )
+                st.session_state.setdefault("beside", BESIDE[1])  # the first trial brings the map
                 st.rerun()
-        known = f"This mixture is trial {view.trials[same[0]].id} already. " if len(same) else ""
-        st.caption(f"{known}It waits as an open trial, and is trained before all others.")
+        known = f" It is trial {view.trials[same[0]].id} already: that would be another run of it." if len(same) else ""
+        st.caption(plain(reason or f"It then waits as an open trial, and is trained before all others.{known}"))
 
 
 def _sources(view: View) -> dict[str, FloatArray]:
@@ -190,10 +200,19 @@ def _slid(view: View, domain: int) -> None:
 def _put(view: View, weights: FloatArray) -> None:
     mark, space = _mark(view), view.search.space
     st.session_state[f"{mark}.weights"] = weights.tolist()
-    for i, weight in enumerate(weights):
+    for i in _movable(view):
         low, high = 100 * float(space.lower[i]), 100 * float(space.upper[i])
-        if high - low >= 1e-6:
-            st.session_state[f"{mark}.{i}"] = min(max(100 * float(weight), low), high)
+        st.session_state[f"{mark}.{i}"] = min(max(100 * float(weights[i]), low), high)
+
+
+def _movable(view: View) -> list[int]:
+    """The domains whose weight is not fixed by the limits."""
+    space = view.search.space
+    return np.flatnonzero(100 * (space.upper - space.lower) >= 1e-6).tolist()
+
+
+def _drawn(view: View) -> bool:
+    return all(f"{_mark(view)}.{i}" in st.session_state for i in _movable(view))
 
 
 def _unlock(view: View) -> None:

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import streamlit as st
 
 from app import charts
+from app.colours import domain_colours
 from app.search import charts as searchcharts
-from app.search.charts import FAILED, MOST, Points, symbol_of
+from app.search.charts import FAILED, Points, symbol_of
 from app.search.filtering import looked_at
-from app.search.head import trust_of
-from app.search.livecurves import training
+from app.search.fitting import Fitted, predictions, ranked
 from app.search.positions import METHODS, landscape
-from app.search.view import REUSED, Fitted, Flags, View, predictions
-from app.sidebar import EVERY
+from app.search.view import Flags, View
 from app.steps import SEARCHED
 from app.words import plain, plural
-from climb_engine.jobs import Job
+from climb_engine.search.reuse import REUSED
 from climb_engine.types import FloatArray, Trial
 from climb_engine.workspace import digest_of
 
@@ -30,7 +28,7 @@ _PAN = {
     "scrollZoom": True,
     "modeBarButtonsToRemove": ["autoScale2d", "toImage", "select2d", "lasso2d"],
 }
-_STILL = {"displayModeBar": False}
+STILL = {"displayModeBar": False}
 
 
 def the_map(view: View, fit: Fitted | None, passed: Flags) -> None:
@@ -48,12 +46,14 @@ def the_map(view: View, fit: Fitted | None, passed: Flags) -> None:
         alt=f"Map of {plural(int(passed.sum()), 'trial')} by their mixtures, coloured by score",
     )  # fmt: skip
     hollow = "hollow: open, its colour predicted" if fit else "hollow: open"
+    natural = sum(view.trials[i].origin == "natural" for i in np.flatnonzero(passed))
+    star = f", and a star for {plural(natural, 'natural run')}" if natural else ""
     st.caption(
-        f"Symbol: iteration. Filled: measured; {hollow}. Faint: candidates"
-        + (" by predicted score." if fit else ".")
-        + " Click a point for its trial.",
+        f"{plural(int(passed.sum()) - natural, 'point')}{star}. Symbol: iteration. Filled: measured; {hollow}. Faint: "
+        "candidates" + (" by predicted score." if fit else ".") + " Click a point for its trial.",
         help=f"Alike mixtures are near each other, in Hellinger distance. {METHODS[method or 't-SNE']} The axes mean "
-        "nothing. When an iteration comes, the map grows and the former points stay about where they were.",
+        "nothing. When an iteration comes, the map grows and the former points stay about where they were. Trials of "
+        "the same mixture, such as confirmations, lie on one another.",
     )
 
 
@@ -69,14 +69,15 @@ def best_so_far(view: View, passed: Flags) -> None:
         st.caption("No searched trial is measured among these.")
         return
     figure = drawn(
-        _key("best", view, passed),
+        chart_key("best", view, passed),
         lambda: charts.best_so_far(
             view.scores[rows], [view.trials[i].iteration for i in rows], [view.trials[i].id for i in rows],
             view.natural, view.outcome.noise_sd,
-        ),
+        ).update_yaxes(title="score"),
     )  # fmt: skip
     best = float(view.scores[rows].max())
-    st.plotly_chart(figure, key="best", config=_STILL, alt=f"Best score so far, {best:.4f}, against natural")
+    st.plotly_chart(figure, key="best", config=STILL, alt=f"Best score so far, {best:.4f}, against natural")
+    st.caption(f"{plural(len(rows), 'point')}: measured trials of the search and of your own, in their order.")
 
 
 def foretold(view: View, fit: Fitted | None, passed: Flags) -> None:
@@ -85,7 +86,8 @@ def foretold(view: View, fit: Fitted | None, passed: Flags) -> None:
         "Predicted against measured",
         help="Each trial was predicted by a predictor that had not seen it. On the dashed line prediction and "
         "measurement agree; bars are 80 % intervals, so four of five should cross the line. Only the order matters "
-        "for choosing: that is the rank correlation. Click a point for its trial.",
+        "for choosing: that is the rank correlation (Spearman's). What the noise allows is what predictions without "
+        "any error would reach, since a single run is not its mixture's mean. Click a point for its trial.",
     )
     mean, sd = predictions(view, fit)
     rows = np.flatnonzero(passed & np.isfinite(mean) & np.isfinite(view.scores))
@@ -94,19 +96,19 @@ def foretold(view: View, fit: Fitted | None, passed: Flags) -> None:
         return
     trials, iterations = ([getattr(view.trials[i], name) for i in rows] for name in ("id", "iteration"))
     figure = drawn(
-        _key("foretold", view, passed, fit),
+        chart_key("foretold", view, passed, fit),
         lambda: searchcharts.against_measured(
             mean[rows], sd[rows], view.scores[rows], np.array(trials), np.array(iterations)
         ),
     )
-    trust = trust_of(view, fit)
-    said = f"rank correlation {trust.spearman:.2f}, {trust.coverage:.0%} inside the 80 % interval" if trust else ""
+    found = ranked(view, fit, passed)
+    said = found.text if found else ""
     st.plotly_chart(
-        figure, key="foretold", on_select="rerun", selection_mode="points", config=_STILL,
+        figure, key="foretold", on_select="rerun", selection_mode="points", config=STILL,
         alt=f"Held-out predictions against measured scores: {said}",
     )  # fmt: skip
     name = f"{fit.name}: " if fit else ""
-    st.caption(plain(f"{name}{said}. Lighter points are of later iterations.") if said else "")
+    st.caption(plain(f"{name}{said}. Lighter points are of later iterations."))
 
 
 def domain_effects(view: View, fit: Fitted | None) -> None:
@@ -120,12 +122,12 @@ def domain_effects(view: View, fit: Fitted | None) -> None:
     if fit is None:
         st.caption("A fitted predictor would tell.")
         return
-    figure = drawn(
-        _key("effects", view, None, fit), lambda: searchcharts.effects(view.domains, fit.effects, fit.effect_sds)
-    )
+    colours = domain_colours(view.run, view.domains)
+    key = chart_key("effects", view, None, fit) + digest_of(colours)
+    figure = drawn(key, lambda: searchcharts.effects(view.domains, fit.effects, fit.effect_sds, colours))
     best = view.domains[int(np.argmax(fit.effects))]
     st.plotly_chart(
-        figure, key="effects", config=_STILL, alt=f"Effect of doubling each domain; {best} raises the score most"
+        figure, key="effects", config=STILL, alt=f"Effect of doubling each domain; {best} raises the score most"
     )
 
 
@@ -134,18 +136,20 @@ def weights_move(view: View, passed: Flags) -> None:
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.subheader(
             "How the weights move", width="content",
-            help="The natural mixture, the mean mixture of each iteration's trials, and what was found. Thin lines "
-            "join the same domain from step to step. A search that has settled changes little at the end.",
+            help="The natural mixture, the mean mixture of each iteration's trials (in brackets how many: drawn in it "
+            "and passing the filter), and what was found. Thin lines join the same domain from step to step. A search "
+            "that has settled changes little at the end.",
         )  # fmt: skip
         of = st.segmented_control(
             "Mean of", ["all", "best quarter"], default="all", key="mean", required=True, bind="query-params",
             label_visibility="collapsed", help="Of each iteration's trials: all, or the best measured quarter.",
         )  # fmt: skip
     steps, table = mean_weights(view, passed, of == "best quarter")
-    key = _key(f"moves {of}", view, passed)
-    figure = drawn(key, lambda: searchcharts.weights_by_step(view.domains, steps, table))
+    colours = domain_colours(view.run, view.domains)
+    key = chart_key(f"moves {of}", view, passed) + digest_of(colours)
+    figure = drawn(key, lambda: searchcharts.weights_by_step(view.domains, steps, table, colours))
     moved = view.domains[int(np.argmax(table[-1] - table[0]))]
-    st.plotly_chart(figure, key="moves", config=_STILL, alt=f"Weights of the domains by iteration; {moved} gains most")
+    st.plotly_chart(figure, key="moves", config=STILL, alt=f"Weights of the domains by iteration; {moved} gains most")
 
 
 def mean_weights(view: View, passed: Flags, best: bool) -> tuple[list[str], FloatArray]:
@@ -158,7 +162,7 @@ def mean_weights(view: View, passed: Flags, best: bool) -> tuple[list[str], Floa
             mine = sorted((i for i in mine if np.isfinite(view.scores[i])), key=lambda i: -view.scores[i])
             mine = mine[: -(-len(mine) // 4)]
         if mine:
-            steps.append(f"iteration {iteration}")
+            steps.append(f"iteration {iteration} ({len(mine):,})")
             rows.append(view.weights[mine].mean(axis=0))
     found = view.outcome.chosen.mixture if view.outcome.chosen else view.leader.mixture if view.leader else None
     if found:
@@ -167,58 +171,20 @@ def mean_weights(view: View, passed: Flags, best: bool) -> tuple[list[str], Floa
     return steps, np.array(rows)
 
 
-def stored_curves(view: View, passed: Flags, selected: int | None) -> None:
-    """Training losses of the measured trials."""
-    st.subheader(
-        "Loss curves",
-        help="Training loss of each proxy on its own mixture, coloured by score: an easy mixture has a low loss "
-        "whether or not it is a good one, so compare shapes, not heights. A curve that leaps up has diverged.",
-    )
-    rows = [i for i in view.teaching if passed[i] and (result := view.trials[i].result) and result.curve]
-    if not rows:
-        st.caption("None of these trials has a curve.")
-        return
-    rows.sort(key=lambda i: (view.trials[i].id != selected, -view.scores[i]))
-    shown = rows[:MOST]
-    figure = drawn(
-        _key(f"curves {selected}", view, passed),
-        lambda: searchcharts.curves([_curve(view.trials[i]) for i in shown], view.scores[shown], selected),
-    )
-    st.plotly_chart(figure, key="curves", config=_STILL, alt=f"Training loss of {plural(len(shown), 'trial')}")
-    if len(rows) > MOST:
-        st.caption(f"The best {MOST} of {len(rows):,}.")
-
-
-def live(job: Job | None) -> None:
-    """The proxies in training, for as long as a job lives."""
-    if job is not None and job.alive:
-        st.fragment(_live, run_every=EVERY)(job.folder)
-
-
 def drawn(key: str, build: Callable[[], Any]) -> Any:
     """A figure, built once for its key."""
     return _drawn(key, build)
 
 
+def chart_key(chart: str, view: View, passed: Flags | None, fit: Fitted | None = None) -> str:
+    """What a chart of the trials that pass depends on, and of a fit where it shows one."""
+    seen = [] if passed is None else np.packbits(passed).tolist()
+    return digest_of([chart, view.key, seen, fit.told if fit else ""])
+
+
 @st.cache_resource(max_entries=64, show_spinner=False)
 def _drawn(key: str, _build: Callable[[], Any]) -> Any:  # noqa: ARG001
     return _build()
-
-
-def _live(folder: Path) -> None:
-    now = training(folder)
-    if now is None:
-        return
-    with st.container(border=True, key="live"):
-        mean = float(np.nanmean(now.losses[-1])) if np.isfinite(now.losses[-1]).any() else float("nan")
-        st.markdown(
-            f"**In training: {plural(len(now.trials), 'proxy model')}**, step {now.steps[-1]:,} of {now.total:,}"
-        )
-        lines = [(trial, now.steps, now.losses[:, i]) for i, trial in enumerate(now.trials)]
-        figure = searchcharts.curves(lines, np.full(len(lines), np.nan))
-        figure.update_layout(height=240)
-        figure.update_xaxes(range=[0, max(now.total, 1)])
-        st.plotly_chart(figure, key="live.curves", config=_STILL, alt=f"Losses in training, mean {mean:.3f} nats")
 
 
 def _map_figure(view: View, fit: Fitted | None, passed: Flags, method: str, ringed: int | None, dark: bool) -> Any:
@@ -277,13 +243,3 @@ def _hover(view: View, row: int, predicted: float) -> str:
     heaviest = np.argsort(-view.weights[row], kind="stable")[:3]
     lines += [f"{charts.label(view.domains[i], 24)} {view.weights[row, i]:.0%}" for i in heaviest]
     return "<br>".join(lines)
-
-
-def _curve(trial: Trial) -> tuple[int, Any, FloatArray]:
-    curve = np.array(trial.result.curve if trial.result else (), dtype=np.float64).reshape(-1, 2)
-    return trial.id, curve[:, 0].astype(np.int64), curve[:, 1]
-
-
-def _key(chart: str, view: View, passed: Flags | None, fit: Fitted | None = None) -> str:
-    seen = [] if passed is None else np.packbits(passed).tolist()
-    return digest_of([chart, view.key, seen, fit.told if fit else ""])

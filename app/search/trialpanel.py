@@ -8,13 +8,16 @@ import numpy as np
 import streamlit as st
 
 from app import charts, session
+from app.colours import domain_colours
 from app.search import ownmixture
 from app.search.filtering import choose
+from app.search.fitting import Fitted, predictions
 from app.search.notes import LONGEST, write_note
-from app.search.view import REUSED, Fitted, Flags, View, predictions
+from app.search.view import Flags, View
 from app.words import count, plain
 from climb_engine.console import seconds_text
-from climb_engine.types import Trial
+from climb_engine.search.reuse import REUSED
+from climb_engine.types import FloatArray, Trial
 
 _STATES = {"measured": "green", "open": "blue", "failed": "red", "taken over": "gray"}
 
@@ -63,16 +66,23 @@ def _found(view: View) -> None:
     if view.leader and not view.outcome.chosen:
         title += f": trial {view.leader.id}"
     weights = mixture.weights if mixture else view.search.space.natural
-    st.markdown(f"**{title}**", help="Bars: weight. Ticks: the domain's natural share. Choose a trial to see it here.")
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.markdown(
+            f"**{title}**", width="content",
+            help="Bars: weight. Ticks: the domain's natural share. Choose a trial to see it here.",
+        )  # fmt: skip
+        _own_from(view, weights, title[:1].lower() + title[1:])
     _bars(view, weights, title)
 
 
 def _trial(view: View, fit: Fitted | None, row: int, note: str) -> None:
     trial, score = view.trials[row], float(view.scores[row])
     state = state_of(trial)
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.badge(state, color=_STATES[state])  # type: ignore[arg-type]
-        st.markdown(f"iteration {trial.iteration} · {plain(trial.origin)} · seed {trial.seed}")
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        with st.container(horizontal=True, vertical_alignment="center", width="content"):
+            st.badge(state, color=_STATES[state])  # type: ignore[arg-type]
+            st.markdown(f"iteration {trial.iteration} · {plain(trial.origin)} · seed {trial.seed}", width="content")
+        _own_from(view, trial.mixture.weights, f"trial {trial.id}")
     st.markdown(_said(view, fit, row, score))
     if trial.error:
         session.show_error(trial.error)
@@ -88,9 +98,12 @@ def _trial(view: View, fit: Fitted | None, row: int, note: str) -> None:
         "Note", note, max_chars=LONGEST, key=f"note.{view.run.search_digest}.{trial.id}", on_change=_note,
         args=(view, trial.id), placeholder="a note on this trial", label_visibility="collapsed",
     )  # fmt: skip
+
+
+def _own_from(view: View, weights: FloatArray, source: str) -> None:
     st.button(
         "Make my own from it", key="own.from", icon=":material/tune:", on_click=ownmixture.begin,
-        args=(view, trial.mixture.weights, f"trial {trial.id}", True), help="Opens it in 'My own mixture', below.",
+        args=(view, weights, source, True), help="Puts its weights on the sliders of 'My own mixture', in this place.",
     )  # fmt: skip
 
 
@@ -110,8 +123,9 @@ def _said(view: View, fit: Fitted | None, row: int, score: float) -> str:
     return " · ".join(words)
 
 
-def _bars(view: View, weights: object, alt: str) -> None:
-    figure = charts.mixture_bars(view.domains, np.asarray(weights), view.search.space.share)
+def _bars(view: View, weights: FloatArray, alt: str) -> None:
+    colours = domain_colours(view.run, view.domains)
+    figure = charts.mixture_bars(view.domains, weights, view.search.space.share, colours)
     st.plotly_chart(figure, key="trial.bars", config={"displayModeBar": False}, alt=f"{alt} beside the natural shares")
 
 

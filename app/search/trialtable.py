@@ -8,9 +8,11 @@ import numpy as np
 import streamlit as st
 
 from app.search.filtering import choose
+from app.search.fitting import Fitted, predictions
 from app.search.panels import drawn
 from app.search.trialpanel import state_of
-from app.search.view import Fitted, Flags, View, predictions
+from app.search.view import Flags, View
+from app.words import plural
 from climb_engine.workspace import digest_of
 
 
@@ -21,9 +23,10 @@ def table(view: View, fit: Fitted | None, passed: Flags, notes: dict[int, str]) 
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.subheader("Trials", width="content", help="A column's head sorts. A row's first cell chooses its trial.")
         whole = st.toggle("All metrics", key="metrics", bind="query-params")
-    st.caption(f"{len(rows):,} of {len(view.trials):,} trials pass the filter.")
     if not len(rows):
+        st.caption("No trial passes the filter.")
         return
+    st.caption(f"{plural(len(rows), 'row')}, one for each trial that passes the filter; the best first.")
     names = _metrics(view, bool(whole))
     key = digest_of(["table", view.key, fit.told if fit else "", rows.tolist(), names, sorted(notes.items())])
     frame = drawn(key, lambda: _frame(view, fit, rows.tolist(), names, notes))
@@ -74,7 +77,7 @@ def _frame(view: View, fit: Fitted | None, rows: list[int], names: list[str], no
         "origin": [trial.origin for trial in trials],
         "state": [state_of(trial) for trial in trials],
         "score": view.scores[rows],
-        "gain": view.scores[rows] - view.natural,
+        **({"gain": view.scores[rows] - view.natural} if np.isfinite(view.natural) else {}),
         "predicted": mean[rows],
         "sd": sd[rows],
     }

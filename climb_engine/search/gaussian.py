@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +18,8 @@ TRANSFORMS: Mapping[str, Callable[[FloatArray], FloatArray]] = {
     "log": lambda weights: np.log(weights + 1e-3),
 }
 LENGTH, LENGTH_SPREAD = np.log(3.0), 1.0  # prior of a log length scale, inputs scaled to a norm of about 1
+AMPLITUDES, LENGTHS, NOISES = (1e-2, 1e3), (1e-2, 1e3), (1e-5, 2.0)  # bounds of kernel parameters
+JITTER = 1e-8  # added to every variance, so that a kernel without noise can be factored
 EFFORT = {"maxiter": 50, "ftol": 1e-5}  # of a marginal likelihood; more does not change predictions
 EXACT = 2000  # mixtures of a joint draw by Cholesky factor; more are drawn by random Fourier features
 FEATURES = 1024
@@ -139,46 +139,81 @@ def gaussian_processes(trials: Trials, noise_sd: float | None) -> Posterior:
 def _fit_process(
     trials: Trials, transform: Callable[[FloatArray], FloatArray], lengths: FloatArray, noise: float | None
 ) -> _Process:
-    from sklearn.exceptions import ConvergenceWarning
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
     inputs = transform(trials.weights)
     centre = inputs.mean(axis=0)
     scale = float(np.sqrt(np.square(inputs - centre).sum(axis=1).mean())) or 1.0
-    length = lengths if len(lengths) > 1 else float(lengths[0])
-    kernel = ConstantKernel(1.0, (1e-2, 1e3)) * Matern(length, (1e-2, 1e3), nu=2.5)
-    kernel += WhiteKernel(0.05, (1e-5, 2.0)) if noise is None else WhiteKernel(noise, "fixed")
-    model = GaussianProcessRegressor(kernel, alpha=1e-8, optimizer=partial(_most_probable, count=len(lengths)))
     scaled = (inputs - centre) / scale
     part = np.sort(np.random.default_rng(0).permutation(len(scaled))[:KERNEL_TRIALS])
-    with warnings.catch_warnings():  # a parameter at its bound is no trouble: the prior, not the bound, holds it
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(scaled[part], trials.scores[part])
-    if len(part) < len(scaled):
-        model = GaussianProcessRegressor(model.kernel_, alpha=model.alpha, optimizer=None).fit(scaled, trials.scores)
+    amplitude, lengths, noise = _most_probable(scaled[part], trials.scores[part], lengths, noise)
+    length = lengths if len(lengths) > 1 else float(lengths[0])
+    kernel = ConstantKernel(amplitude) * Matern(length, nu=2.5) + WhiteKernel(noise)
+    model = GaussianProcessRegressor(kernel, alpha=JITTER, optimizer=None).fit(scaled, trials.scores)
     return _Process(transform, centre, scale, model)
 
 
 def _most_probable(
-    objective: Callable[[FloatArray], tuple[float, FloatArray]], start: FloatArray, bounds: FloatArray, count: int
-) -> tuple[FloatArray, float]:
-    """Kernel parameters (logs: amplitude, ``count`` lengths, noise unless known) by likelihood times a weak prior.
+    inputs: FloatArray, scores: FloatArray, lengths: FloatArray, noise: float | None
+) -> tuple[float, FloatArray, float]:
+    """Amplitude, length scales and noise (variances) by likelihood times a weak prior, from these ``lengths`` on.
 
     Without the prior a length scale per domain overfits twenty domains with thirty trials.
     """
     from scipy.optimize import minimize
 
-    centre = np.r_[0.0, np.full(count, LENGTH), np.log(0.02)][: len(start)]
-    spread = np.r_[2.0, np.full(count, LENGTH_SPREAD), 2.0][: len(start)]
+    count, known = len(lengths), [] if noise is None else [np.log(noise)]
+    free = 2 + count - len(known)
+    start = np.log(np.r_[1.0, lengths, 0.05])[:free]
+    centre = np.r_[0.0, np.full(count, LENGTH), np.log(0.02)][:free]
+    spread = np.r_[2.0, np.full(count, LENGTH_SPREAD), 2.0][:free]
+    bounds = np.log([AMPLITUDES, *[LENGTHS] * count, NOISES])[:free]
 
-    def penalised(theta: FloatArray) -> tuple[float, FloatArray]:
-        value, gradient = objective(theta)
-        far = (theta - centre) / spread
-        return value + 0.5 * float(far @ far), gradient + far / spread
+    def penalised(logs: FloatArray) -> tuple[float, FloatArray]:
+        value, gradient = surprise(inputs, scores, np.r_[logs, known])
+        far = (logs - centre) / spread
+        return value + 0.5 * float(far @ far), gradient[:free] + far / spread
 
     found = minimize(penalised, start, jac=True, method="L-BFGS-B", bounds=bounds, options=EFFORT)
-    return found.x, float(found.fun)
+    values = np.exp(np.r_[found.x, known])
+    return float(values[0]), values[1:-1], float(values[-1])
+
+
+def surprise(inputs: FloatArray, scores: FloatArray, logs: FloatArray) -> tuple[float, FloatArray]:
+    """Minus the log marginal likelihood of scores (n,) at inputs (n, d), and its gradient by the kernel's logs.
+
+    ``logs`` are the amplitude, one or d length scales of a Matérn 5/2 kernel, and the noise, amplitude and noise as
+    variances (Rasmussen & Williams 2006, 5.8 and 5.9). The derivatives by d lengths are taken together, by one product
+    of matrices, where one matrix each would cost d times as much. A kernel that cannot be factored is infinitely far.
+    """
+    from scipy.linalg import lapack
+
+    amplitude, lengths, noise = np.exp(logs[0]), np.exp(logs[1:-1]), np.exp(logs[-1])
+    near = inputs * (np.sqrt(5.0) / lengths)
+    norms = np.square(near).sum(axis=1)
+    squares = np.maximum(norms[:, None] + norms - 2 * (near @ near.T), 0.0)
+    np.fill_diagonal(squares, 0.0)
+    r = np.sqrt(squares)
+    decay = amplitude * np.exp(-r)
+    flat = decay * (1 + r)
+    kernel = flat + decay * squares / 3
+    noisy = kernel.copy()
+    noisy[np.diag_indices_from(noisy)] += noise + JITTER
+    factor, failed = lapack.dpotrf(noisy.T, lower=1, overwrite_a=1)  # symmetric: the transpose spares a copy
+    if failed:
+        return np.inf, np.zeros(len(logs))
+    half_log_determinant = np.log(np.diag(factor)).sum()
+    lower = lapack.dpotri(factor, lower=1, overwrite_c=1)[0]
+    inverse = lower + lower.T
+    inverse[np.diag_indices_from(inverse)] /= 2
+    explained = inverse @ scores
+    value = 0.5 * scores @ explained + half_log_determinant + 0.5 * len(scores) * np.log(2 * np.pi)
+    slope = 0.5 * (inverse - np.outer(explained, explained))  # of the value by each entry of the kernel
+    pull = slope * flat / 3
+    by_length = 2 * (pull.sum(axis=1) @ near**2 - (near * (pull @ near)).sum(axis=0))
+    by_length = by_length if len(lengths) > 1 else by_length.sum(keepdims=True)
+    return float(value), np.r_[(slope * kernel).sum(), by_length, noise * np.trace(slope)]
 
 
 def _stacking(scores: FloatArray, means: tuple[FloatArray, ...], variances: tuple[FloatArray, ...]) -> FloatArray:

@@ -1,0 +1,63 @@
+"""A search under other settings in the app: pointed to, looked at, and gone back to."""
+
+import pytest
+
+from climb_engine import curation
+from climb_engine.config import Override
+from climb_engine.pipeline import Run
+from tests.test_pages import corpus, finished, pressed, runs, shown, tiny, turned, words  # noqa: F401 - fixtures
+
+
+@pytest.fixture
+def pruned(tiny):  # noqa: F811
+    """The finished run with a cluster pruned since, its domains made anew and nothing searched over them."""
+    run = Run(tiny)
+    cluster = next(one.cluster for one in curation.decided(run).decisions if one.kept)
+    curation.add(run, Override(action="prune", cluster=cluster))
+    run.run("tokens")
+    return run
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize("page", ["overview", "search", "compare", "export"])
+def test_nothing_is_said_of_earlier_searches_where_there_are_none(page):
+    assert "settings have changed" not in words(shown(page))
+
+
+@pytest.mark.usefixtures("pruned")
+@pytest.mark.parametrize("page", ["overview", "search", "compare", "export"])
+def test_a_search_that_went_out_of_view_is_pointed_to(page):
+    app = shown(page)
+    assert "The settings have changed since the last search" in words(app)
+    assert "domains.overrides" in words(app)
+
+
+def test_an_earlier_search_is_looked_at_from_page_to_page_and_left_again(pruned):
+    digest = next(iter(pruned.workspace.search_configs()))
+    log = pruned.workspace.log(digest).path.read_bytes()
+    app = pressed(shown("search"), f"earlier.look.{digest}")
+    assert "to be read only" in words(app)
+    assert [one.disabled for one in app.button if one.key == "launch.go"] in ([], [True])
+    assert any(chart.proto.id for chart in app.get("plotly_chart"))
+    assert "to be read only" in words(turned(app, "compare"))
+    assert "to be read only" in words(turned(app, "export"))
+    app = pressed(turned(app, "search"), "earlier.leave")
+    assert "to be read only" not in words(app)
+    assert pruned.workspace.log(digest).path.read_bytes() == log
+
+
+def test_the_settings_of_an_earlier_search_are_taken_back(pruned):
+    digest = next(iter(pruned.workspace.search_configs()))
+    app = pressed(shown("search"), f"earlier.back.{digest}")
+    assert "settings have changed" not in words(app)
+    assert Run(pruned.workspace.folder).search_digest == digest
+    assert Run(pruned.workspace.folder).config.domains.overrides == ()
+
+
+def test_a_new_search_has_the_earlier_one_in_a_list(pruned):
+    digest = next(iter(pruned.workspace.search_configs()))
+    pruned.configure(pruned.config.with_values({"search.iterations": [2], "search.confirm": 0}))
+    pruned.search(1)
+    app = shown("search")
+    assert "settings have changed" not in words(app)
+    assert app.button(key=f"earlier.look.{digest}").label == "Look at it"
