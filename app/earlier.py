@@ -7,12 +7,14 @@ from typing import cast
 
 import streamlit as st
 
+from app.knobs import differences
 from app.words import plain, plural, when
+from climb_engine.config import RunConfig
 from climb_engine.earlier import Earlier, earlier, go_back
 from climb_engine.pipeline import Run
 from climb_engine.workspace import Workspace, digest_of
 
-_SHOWN = 4  # changed knobs that are named
+_SHOWN = 4  # changes that are named
 
 
 def opened(folder: Workspace) -> Run:
@@ -50,7 +52,7 @@ def pointer(folder: Workspace, to: Path | None = None) -> None:
         return
     last = measured[0]
     with st.container(border=True, key="earlier"):
-        st.markdown(f"**The settings have changed since the last search.** {plain(_described(last))}")
+        st.markdown(f"**The settings have changed since the last search.** {plain(_described(last, run.config))}")
         with st.container(horizontal=True):
             _look_button(run, last, to)
             _back_button(run, last)
@@ -65,7 +67,7 @@ def others(folder: Workspace) -> None:
     with st.popover(f"Searches under other settings ({len(measured)})", icon=":material/history:"):
         for one in measured:
             with st.container(border=True):
-                st.markdown(plain(_described(one)))
+                st.markdown(plain(_described(one, run.config)))
                 with st.container(horizontal=True):
                     _look_button(run, one)
                     _back_button(run, one)
@@ -74,7 +76,7 @@ def others(folder: Workspace) -> None:
 def _reading(run: Run, one: Earlier) -> None:
     with st.container(border=True, key="earlier"):
         st.markdown(
-            f":material/history: **An earlier search, to be read only.** {plain(_described(one))} "
+            f":material/history: **An earlier search, to be read only.** {plain(_described(one, run.config))} "
             "It can be compared and exported; nothing is started from here."
         )
         with st.container(horizontal=True):
@@ -100,9 +102,11 @@ def _back_button(run: Run, one: Earlier) -> None:
         st.rerun()
 
 
-def _described(one: Earlier) -> str:
-    changed = ", ".join(one.changed[:_SHOWN]) + (" and more" if len(one.changed) > _SHOWN else "")
-    return f"Search of {when(one.told)}: {plural(one.measured, 'measured trial')}; what differs now: {changed}."
+def _described(one: Earlier, now: RunConfig) -> str:
+    changed = differences(one.run.config, now)
+    more = f", and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
+    since = f"{', '.join(changed[:_SHOWN])}{more}"
+    return f"Search of {when(one.told)}: {plural(one.measured, 'measured trial')}. Since then: {since}."
 
 
 def _looked_at(run: Run) -> Earlier | None:

@@ -29,7 +29,7 @@ def test_nothing_is_said_of_earlier_searches_where_there_are_none(page):
 def test_a_search_that_went_out_of_view_is_pointed_to(page):
     app = shown(page)
     assert "The settings have changed since the last search" in words(app)
-    assert "domains.overrides" in words(app)
+    assert "Since then: prune c" in words(app)
 
 
 def test_an_earlier_search_is_looked_at_from_page_to_page_and_left_again(pruned):
