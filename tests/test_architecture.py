@@ -181,7 +181,8 @@ def test_starting_the_app_loads_nothing_heavy(tmp_path):
 PURE = (
     *("charts", "knobs", "steps", "words", "curate/charts", "curate/dendrogram", "curate/draft"),
     *("overview/happenings", "overview/reasons"),
-    *("search/charts", "search/estimates", "search/livecurves", "search/mixing", "search/notes"),
+    *("search/charts", "search/counts", "search/estimates", "search/livecurves", "search/mixing", "search/notes"),
+    "search/ranking",
     *("compare/charts", "compare/compared", "compare/gains", "compare/proofs", "compare/proofwords", "compare/sums"),
     *("export/files", "export/former"),
 )

@@ -87,7 +87,7 @@ def landscape(
         colour = ACCENT if name.startswith("trial") else RING
         figure.add_scatter(
             x=[at[0]], y=[at[1]], mode="markers+text", text=[label(name)], hoverinfo="skip",
-            textposition="bottom center",
+            textposition="top center" if name.startswith("trial") else "bottom center",
             marker={"symbol": "circle-open", "size": 23, "color": colour, "line": {"width": 2.5, "color": colour}},
             textfont={"color": colour}, name=label(name), showlegend=False,
             selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": 1}},
@@ -217,11 +217,10 @@ def curves(
 
 
 def smoothed(losses: FloatArray) -> FloatArray:
-    """Each loss (n,) as the mean of ``SMOOTH`` around it, fewer at the ends, as many before it as after."""
-    n, at = len(losses), np.arange(len(losses))
-    reach = np.minimum(SMOOTH // 2, np.minimum(at, n - 1 - at))
-    sums = np.concatenate([[0.0], np.cumsum(losses)])
-    return np.asarray((sums[at + reach + 1] - sums[at - reach]) / (2 * reach + 1))
+    """Each loss (n,) as the mean of the ``SMOOTH`` around it, fewer at the ends."""
+    at, sums = np.arange(len(losses)), np.concatenate([[0.0], np.cumsum(losses)])
+    first, end = np.maximum(at - SMOOTH // 2, 0), np.minimum(at + SMOOTH // 2 + 1, len(losses))
+    return np.asarray((sums[end] - sums[first]) / (end - first))
 
 
 def _trace(group: Points, low: float, high: float, dark: bool, size: int) -> Any:

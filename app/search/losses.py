@@ -80,7 +80,7 @@ def _said(proxy: ProxyConfig, curves: Sequence[FloatArray]) -> str:
     falls = float(np.median([_fifth(losses) - _fifth(losses[::-1]) for losses in curves]))
     change = f"falls by {falls:.2f}" if falls >= 0 else f"rises by {-falls:.2f}"
     return (
-        f"training loss of each proxy on its own mixture, from {begin} on. What is drawn is the mean of {SMOOTH} "
+        f"training loss of each proxy on its own mixture, from {begin} on. What is drawn is the mean of up to {SMOOTH} "
         f"neighbouring points, each the loss of one batch of {batch} tokens. From the first to the last fifth, the "
         f"median curve {change} nats."
     )
