@@ -1,0 +1,159 @@
+"""How much do the budget and its allocation over iterations matter? The paper's ablations, where the optimum is known.
+
+    python benchmarks/ablations.py [--data ../shared/data/regmix] [--seeds 10]
+    python benchmarks/ablations.py --table                                       print the saved results again
+
+Surrogates, measurements and regret are those of benchmarks/search.py: the paper trained 1B models instead, one of each.
+One seed of everything runs before the next, and results are written after each, so that it can be stopped at any time;
+a second call goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from record import RESULTS, save
+from search import CANDIDATES, Row, measure, truth
+
+from climb_engine.compare.plan import METHODS, Options
+from climb_engine.config import SearchConfig
+from climb_engine.search.loop import Search
+from climb_engine.search.objective import Objective
+from climb_engine.types import FloatArray
+
+FULL = 112  # 100 % of the paper's budget
+DRAWS = 2000  # of the bootstrap over seeds
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A method, a number of trials, and the proportion in which iterations share them."""
+
+    method: str
+    budget: int = FULL
+    split: tuple[int, ...] = ()  # the method's own
+
+    @property
+    def iterations(self) -> tuple[int, ...]:
+        """Trials per iteration."""
+        splits = {self.method: self.split} if self.split else {}
+        return Options(budget=self.budget, splits=splits).iterations(self.method)
+
+    @property
+    def name(self) -> str:
+        """What the table calls it."""
+        return f"{self.method}: {', '.join(map(str, self.iterations))}"
+
+
+BUDGETS = [Setting(method, budget) for budget in (56, 112, 224) for method in ("random", "regmix", "climb", "ours")]
+SPLITS = {
+    "climb": ((1,), (6, 1), (4, 2, 1), (2, 2, 1, 1), (2, 1, 1, 1, 1, 1)),
+    "ours": ((1,), (6, 1), (4, 2, 1), (2, 1, 1, 1), (2, 1, 1, 1, 1, 1)),
+}
+ALLOCATIONS = [Setting(method, FULL, split) for method, splits in SPLITS.items() for split in splits]
+SETTINGS = {setting.name: setting for setting in BUDGETS + ALLOCATIONS}
+REFERENCE = Setting("climb").name
+
+
+def run(data: Path, family: str, target: str, setting: Setting, seed: int) -> Row:
+    """One search from its first trial to its choice."""
+    known = truth(data, family, target)
+    knobs = {"candidates": CANDIDATES, "reference_runs": 0, "confirm": 0, "folds": 0, "seed": seed}
+    method = {"method": METHODS[setting.method], "iterations": setting.iterations}
+    search = Search(
+        known.space,
+        Objective({f"{name}/bpb": 1.0 for name in known.losses}),
+        SearchConfig.model_validate(knobs | method),
+        [],
+    )
+    start = time.process_time()
+    while trials := search.ask(1_000):
+        for trial in trials:
+            search.tell(trial.id, measure(known, trial, seed))
+    assert search.choice is not None
+    regret = known.best - float(known.score(search.choice.mixture.weights[None])[0])
+    return Row(family, target, setting.name, seed, regret, time.process_time() - start)
+
+
+# What the searches say
+
+Cases = list[tuple[str, str]]
+CASES: Cases = [("networks", "pile_cc"), ("trees", "pile_cc")]
+
+
+def regrets(rows: Sequence[Row], name: str, seeds: int) -> FloatArray:
+    """Regrets (cases, seeds) of a setting."""
+    found = {(row.family, row.target, row.seed): row.regret for row in rows if row.method == name}
+    return np.array([[found[(*case, seed)] for seed in range(seeds)] for case in CASES])
+
+
+def relative(regret: FloatArray, reference: FloatArray) -> tuple[float, float, float]:
+    """Mean regret over the reference's, geometric mean over cases; 95 % bootstrap interval over seeds."""
+    rng, n = np.random.default_rng(0), regret.shape[1]
+
+    def ratio(a: FloatArray, b: FloatArray) -> float:
+        return float(np.exp(np.mean(np.log(a.mean(axis=1) / b.mean(axis=1)))))
+
+    picks = (rng.integers(0, n, n) for _ in range(DRAWS))
+    draws = [ratio(regret[:, pick], reference[:, pick]) for pick in picks]
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return ratio(regret, reference), float(low), float(high)
+
+
+def table(rows: Sequence[Row], settings: Sequence[Setting]) -> Iterator[str]:
+    """Markdown of the seeds that every setting has finished."""
+    seeds = finished(rows)
+    reference = regrets(rows, REFERENCE, seeds)
+    cases = [f"{family}, {target}" for family, target in CASES]
+    yield f"| trials per iteration | {' | '.join(cases)} | over the published loop's | CPU s |"
+    yield f"|---|{'---:|' * (len(cases) + 2)}"
+    for setting in settings:
+        regret = regrets(rows, setting.name, seeds)
+        errors = regret.std(axis=1, ddof=1) / np.sqrt(seeds) if seeds > 1 else np.full(len(cases), np.nan)
+        cells = [f"{mean:.3f} ± {error:.3f}" for mean, error in zip(regret.mean(axis=1), errors, strict=True)]
+        middle, low, high = relative(regret, reference)
+        seconds = np.mean([row.seconds for row in rows if row.method == setting.name])
+        yield f"| {setting.name} | {' | '.join(cells)} | {middle:.2f} [{low:.2f}, {high:.2f}] | {seconds:.1f} |"
+
+
+def finished(rows: Sequence[Row]) -> int:
+    """Seeds, from the first on, for which all settings and cases are there."""
+    there = {(row.family, row.target, row.method, row.seed) for row in rows}
+    seed = 0
+    while all((*case, name, seed) in there for case in CASES for name in SETTINGS):
+        seed += 1
+    return seed
+
+
+def show(rows: Sequence[Row]) -> None:
+    print(f"{finished(rows)} seeds, regret in nats ± standard error")
+    for settings in (BUDGETS, ALLOCATIONS):
+        print("\n".join(table(rows, settings)), flush=True)
+        print()
+
+
+def main() -> None:
+    root = Path(__file__).resolve().parent
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, default=root.parent.parent / "shared/data/regmix", help="RegMix's tables")
+    parser.add_argument("--seeds", type=int, default=10, help="searches per setting")
+    parser.add_argument("--table", action="store_true", help="print the saved results")
+    options = parser.parse_args()
+    path = RESULTS / "ablations.json"
+    rows = [Row(**row) for row in json.loads(path.read_text())["rows"]] if path.exists() else []
+    for seed in () if options.table else range(finished(rows), options.seeds):
+        rows = [row for row in rows if row.seed < seed]
+        rows += [run(options.data, *case, setting, seed) for setting in SETTINGS.values() for case in CASES]
+        save("ablations", {"candidates": CANDIDATES, "rows": [asdict(row) for row in rows]})
+        print(f"seed {seed} done", flush=True)
+    show(rows)
+
+
+if __name__ == "__main__":
+    main()
