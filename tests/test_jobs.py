@@ -1,5 +1,6 @@
 """Jobs as they are: real processes that work, fail, are stopped, are killed, and are started twice at once."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -132,36 +134,46 @@ def test_a_job_is_seen_at_work(going):
     assert time.time() - going.updated < PATIENCE
 
 
-def beside(going: Job) -> Run:
-    """Another run in the same folder, quickly done."""
-    runs = going.folder.parents[2]
-    config = RunConfig().with_values({"corpus.inputs": [str(runs.parent / "documents.jsonl")]})
-    return Run.create(runs / "quays", config)
+@contextlib.contextmanager
+def busy(run: Run) -> Iterator[Job]:
+    """A job of this run whose worker is this process: it works for as long as the test wants."""
+    folder = run.workspace.folder / "jobs" / "20260101-000000-000000"
+    folder.mkdir(parents=True)
+    (folder / "spec.json").write_text(json.dumps({"arguments": ["search"], "started": time.time()}))
+    with jobs.working(run.workspace, folder.name):
+        yield Job(folder)
 
 
-def test_a_job_of_another_run_waits_its_turn_and_says_for_whom(going):
-    second = start(beside(going).workspace, CORPUS)
-    waiting = until(lambda: (now := Job(second.folder)).state == "queued" and now, "the queue")
-    assert waiting.ahead == (going.command,)
-    assert waiting.alive
-    going.stop()
+def beside(run: Run, **knobs: object) -> Run:
+    """Another run in the same folder."""
+    return Run.create(run.workspace.folder.with_name("quays"), run.config.with_values(knobs))
+
+
+def test_a_job_of_another_run_waits_its_turn_and_says_for_whom(tmp_path):
+    run = make_run(tmp_path)
+    with busy(run) as first:
+        second = start(beside(run).workspace, CORPUS)
+        waiting = until(lambda: (now := Job(second.folder)).state == "queued" and now, "the queue")
+        assert waiting.ahead == (first.command,)
+        assert waiting.alive
+        assert not waiting.progress
     assert ended(second).state == "done"
-    assert ended(going).state == "stopped"
 
 
-def test_a_job_can_be_stopped_while_it_waits(going):
-    second = start(beside(going).workspace, CORPUS)
-    until(lambda: Job(second.folder).state == "queued", "the queue")
-    second.stop()
-    assert ended(second).state == "stopped"
-    assert Job(going.folder).alive
+def test_a_job_can_be_stopped_while_it_waits(tmp_path):
+    run = make_run(tmp_path)
+    with busy(run):
+        second = start(beside(run).workspace, CORPUS)
+        until(lambda: Job(second.folder).state == "queued", "the queue")
+        second.stop()
+        assert ended(second).state == "stopped"
 
 
-def test_as_many_jobs_work_at_once_as_the_run_says(going):
-    run = beside(going)
-    run.configure(run.config.with_values({"machine.jobs_at_once": 2}))
-    assert ended(start(run.workspace, CORPUS)).state == "done"
-    assert Job(going.folder).alive
+def test_as_many_jobs_work_at_once_as_the_run_says(tmp_path):
+    run = make_run(tmp_path)
+    with busy(run):
+        second = start(beside(run, **{"machine.jobs_at_once": 2}).workspace, CORPUS)
+        assert ended(second).state == "done"
 
 
 def test_a_stopped_job_keeps_what_it_had_and_resumes(going):
