@@ -108,3 +108,18 @@ def own_run(finished_run, tmp_path):
     """A copy of the finished run, to be changed at will."""
     shutil.copytree(finished_run.workspace.folder, tmp_path / "runs" / "tiny")
     return Run(tmp_path / "runs" / "tiny")
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    """The app's runs folder; empty, where no other fixture puts a run into it."""
+    folder = tmp_path / "runs"
+    folder.mkdir(exist_ok=True)
+    monkeypatch.setenv("CLIMB_RUNS", str(folder))
+    return folder
+
+
+@pytest.fixture
+def mine(own_run, runs):  # noqa: ARG001
+    """The folder of a copy of the finished run, in the app's runs folder."""
+    return own_run.workspace.folder

@@ -14,25 +14,8 @@ from app.colours import decided_colours, domain_colours
 from climb_engine import curation
 from climb_engine.config import Override, RunConfig
 from climb_engine.pipeline import Run
-from tests.test_pages import (  # noqa: F401 - fixtures are found by their names
-    CHROMIUM,
-    HOSTILE,
-    PATIENCE,
-    ROOT,
-    SMALL,
-    TOPICS,
-    begun,
-    corpus,
-    documents,
-    ended,
-    leaves,
-    pressed,
-    runs,
-    server,
-    shown,
-    turned,
-    words,
-)
+from tests.apptest import PATIENCE, ROOT, ended, pressed, settled, shown, turned, words
+from tests.test_pages import CHROMIUM, HOSTILE, SMALL, TOPICS, begun, corpus, documents, leaves, server  # noqa: F401 - fixtures are found by their names
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +29,7 @@ def clustered(tmp_path_factory, corpus):  # noqa: F811
 
 
 @pytest.fixture
-def mapped(runs, clustered):  # noqa: F811
+def mapped(runs, clustered):
     """A copy that may be changed."""
     return Path(shutil.copytree(clustered, runs / "tiny"))
 
@@ -336,7 +319,7 @@ def test_clusters_mostly_inside_are_pruned_by_a_draft_that_is_seen_before_it_is_
 
 
 @pytest.mark.network
-def test_a_selection_of_another_run_is_forgotten(mapped, runs):  # noqa: F811
+def test_a_selection_of_another_run_is_forgotten(mapped, runs):
     shutil.copytree(mapped, runs / "other")
     app = picked(mapped, [0, 1])
     assert "2 of 61 documents" in words(app)
@@ -478,6 +461,7 @@ def test_in_a_browser_documents_are_clicked_lassoed_read_pruned_and_the_prune_un
         page.mouse.up()
         page.get_by_text("61 of 61 documents").wait_for()
         page.get_by_role("radio", name="Clusters", exact=True).click()
+        settled(page)
         page.locator(".st-key-prune button").first.click()  # of the cluster, not of the selection
         page.get_by_role("button", name="Undo").wait_for()
         assert len(Run(mapped).config.domains.overrides) == 1

@@ -1,10 +1,8 @@
 """Mixtures side by side: the sums, what counts as measured, the figures, and the page in every state of a run."""
 
-import contextlib
 import json
 import math
 import re
-import time
 
 import numpy as np
 import pytest
@@ -15,15 +13,14 @@ from app.compare.charts import Measured
 from app.compare.compared import Compared, compared, names, spread, task_title, tasks, trial_names, without_regmix
 from app.compare.gains import differences, other_gains, part_gains, score_gain, sum_of, verdict
 from climb_engine.config import RunConfig
-from climb_engine.jobs import working
 from climb_engine.pipeline import Run
 from climb_engine.search.loop import Search
 from climb_engine.search.objective import Objective
 from climb_engine.search.reuse import Reusable
 from climb_engine.types import ClimbError, Mixture, Result, Trial
-from climb_engine.workspace import Workspace
+from tests.apptest import cut_log, ended, living_job, pressed, shown, turned, words
 from tests.test_charts import EYES, seen
-from tests.test_pages import HOSTILE, cut_log, ended, pressed, shown, turned, words
+from tests.test_pages import HOSTILE
 
 SHARE = np.array([0.5, 0.25, 0.25])
 
@@ -286,28 +283,6 @@ def test_gains_stand_about_a_line_at_0_filled_where_they_are_beyond_the_noise():
 
 
 # The page
-
-
-@contextlib.contextmanager
-def living_job(run, arguments):
-    """A job whose worker is this process: it holds the lock."""
-    folder = run / "jobs" / "20260101-000000-000000"
-    folder.mkdir(parents=True)
-    (folder / "spec.json").write_text(json.dumps({"arguments": arguments, "started": time.time()}))
-    with working(Workspace(run), folder.name):
-        yield
-
-
-@pytest.fixture
-def runs(tmp_path, monkeypatch):
-    monkeypatch.setenv("CLIMB_RUNS", str(tmp_path / "runs"))
-    (tmp_path / "runs").mkdir(exist_ok=True)
-    return tmp_path / "runs"
-
-
-@pytest.fixture
-def mine(own_run, runs):  # noqa: ARG001
-    return own_run.workspace.folder
 
 
 def opened(**asked):

@@ -14,21 +14,12 @@ from streamlit.testing.v1 import AppTest
 from climb_engine.config import RunConfig
 from climb_engine.curation import clusters_of, decided, export_overrides
 from climb_engine.pipeline import Run
+from tests import apptest
+from tests.apptest import PATIENCE, ROOT, pressed, words
 from tests.conftest import planted_documents, write_jsonl
 
-ROOT = Path(__file__).parents[1]
-PATIENCE = 90  # seconds
 HOSTILE = "<img src=x onerror=alert(1)> **bold** :red[red] $x$ [link](http://evil.example)"
 KINDS = ("markdown", "caption", "error", "info", "success", "warning", "title", "subheader")
-
-
-@pytest.fixture
-def runs(tmp_path, monkeypatch):
-    """An empty runs folder for the app."""
-    folder = tmp_path / "runs"
-    folder.mkdir(exist_ok=True)
-    monkeypatch.setenv("CLIMB_RUNS", str(folder))
-    return folder
 
 
 @pytest.fixture
@@ -38,26 +29,12 @@ def tiny(runs, finished_run):
 
 
 def shown(part: str = "prune") -> AppTest:
-    app = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=PATIENCE).run()
-    app.switch_page(str(ROOT / "pages" / "curate.py")).run()
-    assert not app.exception
+    app = apptest.shown("curate")
     return app if part == "prune" else turned(app, part)
 
 
 def turned(app: AppTest, part: str) -> AppTest:
     app.segmented_control(key="part").set_value(part).run()
-    assert not app.exception
-    return app
-
-
-def words(app: AppTest) -> str:
-    found = [element for kind in KINDS for element in getattr(app, kind)]
-    texts = [text for element in found for text in (getattr(element.proto, "title", ""), element.value)]
-    return re.sub(r"\\(?=[\W_])", "", "\n".join(texts))
-
-
-def pressed(app: AppTest, key: str) -> AppTest:
-    app.button(key=key).click().run()
     assert not app.exception
     return app
 

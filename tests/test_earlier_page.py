@@ -5,7 +5,8 @@ import pytest
 from climb_engine import curation
 from climb_engine.config import Override
 from climb_engine.pipeline import Run
-from tests.test_pages import corpus, finished, pressed, runs, shown, tiny, turned, words  # noqa: F401 - fixtures
+from tests.apptest import pressed, shown, turned, words
+from tests.test_pages import corpus, finished, tiny  # noqa: F401 - fixtures
 
 
 @pytest.fixture

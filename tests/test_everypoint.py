@@ -14,21 +14,9 @@ from streamlit.testing.v1 import AppTest
 from app import charts
 from app.clusters import maps
 from climb_engine.pipeline import Run
+from tests.apptest import PATIENCE, ROOT, pressed, turned, words
 from tests.test_clusters_page import cluster_of, clustered, mapped  # noqa: F401 - fixtures are found by their names
-from tests.test_pages import (  # noqa: F401
-    CHROMIUM,
-    HOSTILE,
-    PATIENCE,
-    ROOT,
-    corpus,
-    documents,
-    leaves,
-    pressed,
-    runs,
-    server,
-    turned,
-    words,
-)
+from tests.test_pages import CHROMIUM, HOSTILE, corpus, documents, leaves, server  # noqa: F401
 
 COMPONENTS = ROOT / "app" / "components"
 

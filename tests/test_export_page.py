@@ -18,8 +18,8 @@ from climb_engine.jobs import jobs
 from climb_engine.pipeline import Run
 from climb_engine.types import ClimbError, Mixture
 from climb_engine.workspace import Workspace
-from tests.test_compare_page import living_job
-from tests.test_pages import HOSTILE, cut_log, ended, pressed, shown, turned, words
+from tests.apptest import cut_log, ended, living_job, pressed, shown, turned, words
+from tests.test_pages import HOSTILE
 
 WEIGHTS = {"law & order": 0.1 + 0.2, "cooking": 1 / 3, "nothing": 0.0, "stars ★": 1 - (0.1 + 0.2) - 1 / 3}
 MIXTURE = Mixture(tuple(WEIGHTS), np.array(list(WEIGHTS.values())))
@@ -113,18 +113,6 @@ def test_a_data_set_is_traced_to_the_newest_job_that_writes_it(tmp_path):
 
 
 # The page
-
-
-@pytest.fixture
-def runs(tmp_path, monkeypatch):
-    monkeypatch.setenv("CLIMB_RUNS", str(tmp_path / "runs"))
-    (tmp_path / "runs").mkdir(exist_ok=True)
-    return tmp_path / "runs"
-
-
-@pytest.fixture
-def mine(own_run, runs):  # noqa: ARG001
-    return own_run.workspace.folder
 
 
 def opened(**asked):

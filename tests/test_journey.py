@@ -5,7 +5,8 @@ import json
 import pytest
 
 from climb_engine.pipeline import Run
-from tests.test_pages import CHROMIUM, PATIENCE, SMALL, corpus, leaves, runs, server  # noqa: F401 - fixtures
+from tests.apptest import PATIENCE, settled
+from tests.test_pages import CHROMIUM, SMALL, corpus, leaves, server  # noqa: F401 - fixtures
 
 JOB = 180_000  # milliseconds that a job may take on a busy machine
 
@@ -41,12 +42,6 @@ def press(page, name, then=None):
     button(page, name).click()
     if then is not None:
         then.wait_for(timeout=JOB)
-
-
-def settled(page):
-    """Wait until the script has run, so that nothing of the former page is left."""
-    page.wait_for_timeout(300)
-    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
 
 
 def button(page, name):

@@ -17,13 +17,12 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from climb_engine.config import RunConfig
-from climb_engine.jobs import Job, jobs
+from climb_engine.jobs import jobs
 from climb_engine.pipeline import Run
 from climb_engine.types import ClimbError
 from climb_engine.workspace import Workspace
+from tests.apptest import PATIENCE, ROOT, cut_log, ended, pressed, shown, turned, words
 
-ROOT = Path(__file__).parents[1]
-PATIENCE = 90  # seconds
 HOSTILE = "<img src=x onerror=alert(1)> **bold** :red[red] $x$ [link](http://evil.example)"
 
 TOPICS = {
@@ -88,60 +87,9 @@ def finished(tmp_path_factory, corpus):
 
 
 @pytest.fixture
-def runs(tmp_path, monkeypatch):
-    """An empty runs folder for the app."""
-    folder = tmp_path / "runs"
-    folder.mkdir()
-    monkeypatch.setenv("CLIMB_RUNS", str(folder))
-    return folder
-
-
-@pytest.fixture
 def tiny(runs, finished):
     """A copy of the finished run that may be changed."""
     return Path(shutil.copytree(finished, runs / "tiny"))
-
-
-def cut_log(run: Path, keep) -> None:
-    """Leave the search at an earlier point: the events up to the first that ``keep`` does not want."""
-    path = next(run.glob("search/*.jsonl"))
-    lines = path.read_text().splitlines(keepends=True)
-    end = next((i for i, line in enumerate(lines) if not keep(json.loads(line))), len(lines))
-    path.write_text("".join(lines[:end]))
-
-
-def shown(page: str = "overview") -> AppTest:
-    app = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=PATIENCE).run()
-    assert not app.exception
-    return app if page == "overview" else turned(app, page)
-
-
-def turned(app: AppTest, page: str) -> AppTest:
-    app.switch_page(str(ROOT / "pages" / f"{page}.py")).run()
-    assert not app.exception
-    return app
-
-
-def words(app: AppTest) -> str:
-    """Everything that is written on a page, without the backslashes that keep it plain."""
-    kinds = ("title", "subheader", "markdown", "caption", "error", "warning", "info", "success", "code")
-    found = [element for kind in kinds for element in getattr(app, kind)]
-    texts = [text for element in found for text in (getattr(element.proto, "title", ""), element.value)]
-    return re.sub(r"\\(?=[\W_])", "", "\n".join(texts))
-
-
-def pressed(app: AppTest, key: str) -> AppTest:
-    app.button(key=key).click().run()
-    assert not app.exception
-    return app
-
-
-def ended(run: Path) -> Job:
-    deadline = time.monotonic() + PATIENCE
-    while (job := jobs(Workspace(run))[0]).alive:
-        assert time.monotonic() < deadline, job.log_tail()
-        time.sleep(0.05)
-    return job
 
 
 # Without a run

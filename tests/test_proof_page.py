@@ -16,9 +16,9 @@ from climb_engine.compare.table import as_json, markdown
 from climb_engine.pipeline import Run
 from climb_engine.types import ClimbError
 from climb_engine.workspace import Workspace
+from tests.apptest import living_job, pressed, shown, turned, words
 from tests.test_compare import planted
-from tests.test_compare_page import living_job
-from tests.test_pages import HOSTILE, pressed, shown, turned, words
+from tests.test_pages import HOSTILE
 
 PLAN = {"tokens": "abc", "iterations": {"regmix": [8], "ours": [4, 4]}, "target_model": {"tokens": 1_000_000}}
 OURS = ["compare", "--methods", "natural,regmix,ours", "--budget", "8", "--replicates", "3"]
@@ -135,18 +135,6 @@ def test_every_group_of_tasks_has_a_panel_with_all_methods_but_the_reference():
 
 
 # The page
-
-
-@pytest.fixture
-def runs(tmp_path, monkeypatch):
-    monkeypatch.setenv("CLIMB_RUNS", str(tmp_path / "runs"))
-    (tmp_path / "runs").mkdir(exist_ok=True)
-    return tmp_path / "runs"
-
-
-@pytest.fixture
-def mine(own_run, runs):  # noqa: ARG001
-    return own_run.workspace.folder
 
 
 def opened():

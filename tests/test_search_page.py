@@ -16,19 +16,11 @@ from app.search import fitting, trialtable
 from climb_engine.jobs import jobs
 from climb_engine.pipeline import Run
 from climb_engine.workspace import Workspace
+from tests import apptest
+from tests.apptest import PATIENCE, ROOT, pressed, words
 from tests.searches import large
 
-ROOT = Path(__file__).parents[1]
-PATIENCE = 90  # seconds
 HOSTILE = "<img src=x onerror=alert(1)> **bold** :red[red] $x$"
-
-
-@pytest.fixture
-def runs(tmp_path, monkeypatch):
-    folder = tmp_path / "runs"
-    folder.mkdir()
-    monkeypatch.setenv("CLIMB_RUNS", str(folder))
-    return folder
 
 
 @pytest.fixture
@@ -62,26 +54,7 @@ def cut(run: Path, trials: int) -> None:
 
 
 def shown(**address) -> AppTest:
-    app = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=PATIENCE)
-    for name, value in address.items():
-        app.query_params[name] = value
-    app.run()
-    app.switch_page(str(ROOT / "pages" / "search.py")).run()
-    assert not app.exception
-    return app
-
-
-def words(app: AppTest) -> str:
-    kinds = ("title", "subheader", "markdown", "caption", "error", "warning", "info", "success")
-    found = [element for kind in kinds for element in getattr(app, kind)]
-    texts = [text for element in found for text in (getattr(element.proto, "title", ""), element.value)]
-    return re.sub(r"\\(?=[\W_])", "", "\n".join(texts))
-
-
-def pressed(app: AppTest, key: str) -> AppTest:
-    app.button(key=key).click().run()
-    assert not app.exception
-    return app
+    return apptest.shown("search", **address)
 
 
 def trials_on(figure: dict) -> set[int]:
