@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -18,10 +19,17 @@ _SHOWN = 4  # changes that are named
 
 
 def opened(folder: Workspace) -> Run:
-    """The run as a page looks at it: as it stands, or as it was at the earlier search that was chosen."""
+    """The run as a page looks at it, as it stands or as it was at the earlier search that was chosen; says which.
+
+    Where the search under the present settings has no results and an earlier one has, that is pointed to.
+    """
     run = Run(folder.folder)
     one = _looked_at(run)
-    return one.run if one else run
+    if one:
+        _reading(run, one)
+        return one.run
+    pointer(run)
+    return run
 
 
 def read_only(run: Run) -> str:
@@ -31,26 +39,15 @@ def read_only(run: Run) -> str:
     return "This is a search under other settings, to be read only. Go back to them (above) to work on it."
 
 
-def banner(folder: Workspace) -> None:
-    """Which search is looked at, where that is not plain: an earlier one, or none while an earlier one has results."""
-    run = Run(folder.folder)
-    one = _looked_at(run)
-    if one:
-        _reading(run, one)
-    else:
-        pointer(folder)
-
-
-def pointer(folder: Workspace, to: Path | None = None) -> None:
+def pointer(run: Run, to: Path | None = None) -> None:
     """The last search under other settings, while the one under the present settings has no results.
 
     to: the page to look at it on; None: this one.
     """
-    run = Run(folder.folder)
-    measured = [past for past in _known(run) if past.measured]
-    if not measured or _has_results(run):
+    known = _known(run)
+    if not known.measured or known.has_results:
         return
-    last = measured[0]
+    last = known.measured[0]
     with st.container(border=True, key="earlier"):
         st.markdown(f"**The settings have changed since the last search.** {plain(_described(last, run.config))}")
         with st.container(horizontal=True):
@@ -58,14 +55,13 @@ def pointer(folder: Workspace, to: Path | None = None) -> None:
             _back_button(run, last)
 
 
-def others(folder: Workspace) -> None:
+def others(run: Run) -> None:
     """A list of the searches under other settings, beside a search that has results of its own."""
-    run = Run(folder.folder)
-    measured = [past for past in _known(run) if past.measured]
-    if not measured or _looked_at(run) or not _has_results(run):
+    known = _known(run)
+    if not known.measured or not known.has_results:
         return
-    with st.popover(f"Searches under other settings ({len(measured)})", icon=":material/history:"):
-        for one in measured:
+    with st.popover(f"Searches under other settings ({len(known.measured)})", icon=":material/history:"):
+        for one in known.measured:
             with st.container(border=True):
                 st.markdown(plain(_described(one, run.config)))
                 with st.container(horizontal=True):
@@ -113,23 +109,24 @@ def _looked_at(run: Run) -> Earlier | None:
     name, digest = st.session_state.get("earlier", ("", ""))
     if name != run.workspace.name:
         return None
-    return next((one for one in _known(run) if one.digest == digest and one.measured), None)
+    return next((one for one in _known(run).measured if one.digest == digest), None)
 
 
-def _has_results(run: Run) -> bool:
-    log = run.workspace.log(run.search_digest)
-    return log.path.exists() and any(event.get("event") == "told" for event in log)
+@dataclass(frozen=True, eq=False)
+class _Known:
+    measured: tuple[Earlier, ...]  # earlier searches that have results
+    has_results: bool  # of the search under the present settings
 
 
-def _known(run: Run) -> tuple[Earlier, ...]:
+def _known(run: Run) -> _Known:
     """Read once for as long as neither a log, nor an artifact, nor the config has changed."""
     folder = run.workspace.folder
     files = [*folder.glob("search/*"), *folder.glob("artifacts/[!.]*")]
     state = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(files) if path.exists()]
     key = digest_of([str(folder), run.config.model_dump(mode="json"), state])
-    return cast("tuple[Earlier, ...]", _read(key, run))
+    return cast("_Known", _read(key, run))
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def _read(key: str, _run: Run) -> tuple[Earlier, ...]:  # noqa: ARG001
-    return earlier(_run)
+def _read(key: str, _run: Run) -> _Known:  # noqa: ARG001
+    return _Known(tuple(one for one in earlier(_run) if one.measured), _run.measured_here() > 0)

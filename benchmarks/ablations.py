@@ -12,19 +12,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from record import RESULTS, save
-from search import CANDIDATES, Row, measure, truth
+from search import CANDIDATES, Row, searched, truth
 
 from climb_engine.compare.plan import METHODS, Options
 from climb_engine.config import SearchConfig
-from climb_engine.search.loop import Search
-from climb_engine.search.objective import Objective
 from climb_engine.types import FloatArray
 
 FULL = 112  # 100 % of the paper's budget
@@ -66,19 +63,8 @@ def run(data: Path, family: str, target: str, setting: Setting, seed: int) -> Ro
     known = truth(data, family, target)
     knobs = {"candidates": CANDIDATES, "reference_runs": 0, "confirm": 0, "folds": 0, "seed": seed}
     method = {"method": METHODS[setting.method], "iterations": setting.iterations}
-    search = Search(
-        known.space,
-        Objective({f"{name}/bpb": 1.0 for name in known.losses}),
-        SearchConfig.model_validate(knobs | method),
-        [],
-    )
-    start = time.process_time()
-    while trials := search.ask(1_000):
-        for trial in trials:
-            search.tell(trial.id, measure(known, trial, seed))
-    assert search.choice is not None
-    regret = known.best - float(known.score(search.choice.mixture.weights[None])[0])
-    return Row(family, target, setting.name, seed, regret, time.process_time() - start)
+    config = SearchConfig.model_validate(knobs | method)
+    return Row(family, target, setting.name, seed, *searched(known, config, seed))
 
 
 # What the searches say

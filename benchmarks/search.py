@@ -141,6 +141,11 @@ def run(data: Path, case: tuple[str, str, str, int]) -> Row:
     known = truth(data, family, target)
     knobs = {"candidates": CANDIDATES, "reference_runs": 0, "confirm": 0, "folds": 0, "seed": seed}
     config = SearchConfig.model_validate({**knobs, **METHODS[method]})
+    return Row(family, target, method, seed, *searched(known, config, seed))
+
+
+def searched(known: Truth, config: SearchConfig, seed: int) -> tuple[float, float]:
+    """The regret of a whole search, and what it took in CPU-seconds."""
     search = Search(known.space, Objective({f"{name}/bpb": 1.0 for name in known.losses}), config, [])
     start = time.process_time()
     while trials := search.ask(1_000):
@@ -148,7 +153,7 @@ def run(data: Path, case: tuple[str, str, str, int]) -> Row:
             search.tell(trial.id, measure(known, trial, seed))
     assert search.choice is not None
     regret = known.best - float(known.score(search.choice.mixture.weights[None])[0])
-    return Row(family, target, method, seed, regret, time.process_time() - start)
+    return regret, time.process_time() - start
 
 
 def measure(known: Truth, trial: Trial, seed: int) -> Result:

@@ -250,7 +250,7 @@ def _again(run: Run, later: Run) -> tuple[Planned, ...]:
 def _lost_trials(run: Run, later: Run) -> int:
     if later.search_digest == run.search_digest:
         return 0
-    return sum(event.get("event") == "told" for event in run.log())
+    return run.measured_here()
 
 
 # ---- adding and taking back ----------------------------------------------------------------------------------------

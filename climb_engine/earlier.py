@@ -38,7 +38,7 @@ def earlier(run: Run) -> tuple[Earlier, ...]:
         then = run.with_config(_here(run, config))
         if digest == run.search_digest or then.search_digest != digest:
             continue  # the present one; or one that was made by another version, or of inputs that changed
-        measured = sum(event.get("event") == "told" for event in then.log()) if _readable(then) else 0
+        measured = then.measured_here() if _readable(then) else 0
         log = run.workspace.log(digest).path
         told = log.stat().st_mtime if log.exists() else 0.0
         found.append(Earlier(digest, then, measured, told, tuple(_changed(then.config, run.config))))

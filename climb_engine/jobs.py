@@ -139,7 +139,7 @@ class Job:
 
     def log_tail(self, lines: int = 40) -> str:
         """The last lines of its output."""
-        return "\n".join(_tail(self.folder / "log.txt").decode(errors="replace").splitlines()[-lines:])
+        return "\n".join(tail(self.folder / "log.txt").decode(errors="replace").splitlines()[-lines:])
 
     def stop(self) -> None:
         """Ask it to stop: at its next sign of progress, after ``GRACE`` by a signal."""
@@ -158,7 +158,7 @@ class Job:
 
     @cached_property
     def _events(self) -> list[dict[str, Any]]:
-        whole = _tail(self.folder / "events.jsonl").rpartition(b"\n")[0]  # a torn last line does not count
+        whole = tail(self.folder / "events.jsonl").rpartition(b"\n")[0]  # a torn last line does not count
         return [json.loads(line) for line in whole.splitlines()]
 
 
@@ -353,16 +353,16 @@ def _held(path: Path) -> bool:
         return True
 
 
-def _tail(path: Path) -> bytes:
-    """The end of a file, from the start of a line; b"" when there is no file."""
+def tail(path: Path, most: int = _TAIL) -> bytes:
+    """The end of a file, ``most`` bytes from the start of a line on; b"" when there is no file."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - _TAIL))
+            file.seek(max(0, size - most))
             end = file.read()
     except FileNotFoundError:
         return b""
-    return end if size <= _TAIL else end.partition(b"\n")[2]
+    return end if size <= most else end.partition(b"\n")[2]
 
 
 def _progress(events: Sequence[Mapping[str, Any]]) -> Progress:

@@ -193,6 +193,10 @@ class Run:
 
         return Search(self.space(), self.objective(), self.config.search, self.log())
 
+    def measured_here(self) -> int:
+        """How many trials the search's log has results of, without building the search."""
+        return sum(event.get("event") == "told" for event in self.workspace.log(self.search_digest))
+
     def log(self) -> RenamedLog:
         """The search's log, in what people call the domains."""
         from climb_engine.search.renaming import RenamedLog

@@ -16,7 +16,6 @@ with session.explained():
     view = st.segmented_control(
         "View", VIEWS, default=VIEWS[0], key="view", required=True, bind="query-params", label_visibility="collapsed"
     )
-    earlier.banner(folder)
     run = earlier.opened(folder)
     job, read_only = session.latest_job(folder), earlier.read_only(run)
     if view == VIEWS[1]:

@@ -11,7 +11,6 @@ WHAT = ["weights and recipes", "mixed data set", "clustered data set"]
 st.title("Export")
 folder = folder_or_stop()
 with session.explained():
-    earlier.banner(folder)
     run = earlier.opened(folder)
     search = search_or_stop(run)
     job, read_only = session.latest_job(folder), earlier.read_only(run)

@@ -41,7 +41,7 @@ with session.explained():
     plan = foreseen(run).plan()
     search = session.read_search(run)
     exports = former(folder)
-    earlier.pointer(folder, Path(__file__).with_name("search.py"))
+    earlier.pointer(run, Path(__file__).with_name("search.py"))
     if not mend(run, search, job):
         step = next_step(plan, search, run.config.search)
         panels.next_step(run, after(run, search, exports, step), job)

@@ -14,7 +14,6 @@ from app.words import plain
 st.title("Search")
 folder = folder_or_stop()
 with session.explained():
-    earlier.banner(folder)
     run = earlier.opened(folder)
     plan = run.plan()
     job = session.latest_job(folder)
@@ -22,7 +21,7 @@ with session.explained():
     search = session.read_search(run)
     if not earlier.read_only(run):
         launch.launch(run, search, plan, job)
-        earlier.others(folder)
+        earlier.others(run)
     if search is None:
         st.caption(
             plain(f"{folder.name} has no domains to mix yet. The button makes them; they are what a search is over.")

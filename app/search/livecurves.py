@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from climb_engine.jobs import tail
 from climb_engine.types import FloatArray, Ids
 
 _TAIL = 1_000_000  # bytes of a job's events that are looked at
@@ -44,12 +44,5 @@ def training(job: Path) -> Training | None:
 
 
 def _events(path: Path) -> list[dict[str, Any]]:
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - _TAIL))
-            end = file.read()
-    except FileNotFoundError:
-        return []
-    whole = end if size <= _TAIL else end.partition(b"\n")[2]
-    return [json.loads(line) for line in whole.rpartition(b"\n")[0].splitlines() if b'"proxies"' in line]
+    whole = tail(path, _TAIL).rpartition(b"\n")[0]  # a torn last line does not count
+    return [json.loads(line) for line in whole.splitlines() if b'"proxies"' in line]
