@@ -19,7 +19,7 @@ from climb_engine.training import calibration_items
 from climb_engine.types import ClimbError, FloatArray
 from climb_engine.workspace import digest_of
 
-VERSION = 1
+VERSION = 2  # 1: all proxies of a replicate read in one data order
 METHODS: Mapping[str, str] = {
     "natural": "",
     "uniform": "",

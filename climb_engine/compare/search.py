@@ -15,6 +15,7 @@ from climb_engine.types import Event, Mixture, Report, Result, Trial
 from climb_engine.workspace import Log
 
 _ALL = 1_000_000  # more trials than any search has
+_SEEDS_PER_REPLICATE = 1000  # so that no two replicates share a data order
 
 Key = tuple[str, int]
 """A search by its method and replicate."""
@@ -40,9 +41,8 @@ def open_searches(plan: Plan) -> dict[Key, Search]:
 def run_searches(plan: Plan, searches: Mapping[Key, Search], runner: Runner, report: Report) -> None:
     """Bring every search to its choice.
 
-    All of them advance together, an iteration at a time, so that stacks are full. Within a replicate all proxies read
-    in one order, and a mixture that several searches ask (random and RegMix draw the same ones) is trained once; each
-    is charged for it.
+    All of them advance together, an iteration at a time, so that stacks are full. A mixture that several searches of a
+    replicate ask under one seed (random and RegMix draw the same ones) is trained once; each is charged for it.
     """
     trainer: Trainer | None = None
     for limit in range(1, 2 + max((search.planned for search in searches.values()), default=0)):
@@ -112,7 +112,7 @@ def _tell(searches: Mapping[Key, Search], owners: Iterable[tuple[Key, Trial]], o
 
 
 def _proxy(key: Key, trial: Trial) -> Proxy:
-    return trial.mixture.weights.tobytes(), key[1] + trial.seed
+    return trial.mixture.weights.tobytes(), _SEEDS_PER_REPLICATE * key[1] + trial.seed
 
 
 def _progress(plan: Plan, searches: Mapping[Key, Search]) -> Event:

@@ -2,6 +2,10 @@
 
 ``Search`` is a fold over an append-only log (any iterable with ``append``; a plain list will do). The caller owns the
 loop and may be killed anywhere: built again on the same log, the search goes on as if nothing had happened.
+
+Every sampled trial reads in a data order of its own. Near mixtures share most of an order's luck (docs/PROXIES.md), so
+a search under one order would climb towards that luck, and its predictor, which takes noise to be independent, would
+believe it. What is compared rather than learned from (natural, confirmations, the user's own) shares orders, 0 and up.
 """
 
 from __future__ import annotations
@@ -39,6 +43,7 @@ __all__ = ["Choice", "EventLog", "Outcome", "Search", "StopHint", "Trust"]
 
 FINAL = 1_000_000  # the "iteration" whose random numbers the final choice draws with
 DRAWS = 2000  # of the predictor's belief, for the spread of a gain
+OWN_ORDERS = 10_000  # first seed of the data orders of sampled trials, beyond those that mixtures are compared under
 
 
 class EventLog(Protocol):
@@ -175,9 +180,16 @@ class Search:
         return self._trials[trial]
 
     def suggest(self, mixture: Mixture) -> Trial:
-        """Put the user's own mixture into the queue, before everything else that waits."""
+        """Put the user's own mixture into the queue, before everything else that waits.
+
+        Its seed is the first that it was not run with, so that it can be compared with the natural mixture seed by
+        seed, and suggesting it again measures it again.
+        """
         mixture = self.checked(mixture)
-        entries = self._entries([(mixture.weights, self.iteration, "suggested", 0)])
+        key = _key(mixture.weights)
+        known = {trial.seed for trial in self.own if not trial.error and _key(trial.mixture.weights) == key}
+        seed = next(seed for seed in range(len(known) + 1) if seed not in known)
+        entries = self._entries([(mixture.weights, self.iteration, "suggested", seed)])
         self._record({"event": "suggested", "trials": entries})
         return self._trials[entries[0]["id"]]
 
@@ -274,7 +286,9 @@ class Search:
         step = self.iteration + 1
         if step <= min(limit, self.planned):
             references = [(self.space.natural, 0, "natural", seed) for seed in self._reference_seeds()]
-            sampled = [(row, step, "sampled", 0) for row in self._sample(step, self.config.iterations[step - 1])]
+            drawn = self._sample(step, self.config.iterations[step - 1])
+            first = OWN_ORDERS + len(self._trials) + len(references)
+            sampled = [(row, step, "sampled", seed) for seed, row in enumerate(drawn, start=first)]
             self._record({"event": "asked", "iteration": step, "trials": self._entries(references + sampled)})
         elif step > self.planned and limit >= self.planned and self.choice is None:
             self._finish()
