@@ -85,7 +85,7 @@ def table(saved: dict[str, Any]) -> Iterator[str]:
     tasks = list(saved["rows"][0]["bpb"])
     targets = {"mean of piqa, arc_easy, hellaswag": [task for task in GENERAL if task in tasks]}
     targets |= {task: [task] for task in tasks if task not in GENERAL}
-    yield "| target | mixtures | sd between mixtures | sd of an order, shared | sd of the rest | shared part of the noise |"
+    yield "| target | mixtures | sd between mixtures | of an order, shared | of the rest | shared part of the noise |"
     yield "|---|---|---:|---:|---:|---:|"
     for target, of in targets.items():
         for group in dict.fromkeys(row["group"] for row in saved["rows"]):

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -151,14 +152,28 @@ def test_the_chosen_mixture_is_compared_by_its_fresh_seeds_as_the_search_itself_
 
 
 @pytest.mark.network
-def test_a_mixture_measured_once_says_so_and_one_pair_tells_nothing_of_the_noise(finished_run):
-    search = finished_run.open_search()
+def test_a_sampled_run_has_an_order_of_its_own_and_a_fresh_one_takes_its_place(finished_run):
+    former = finished_run.open_search()
+    search = Search(former.space, former.objective, former.config, list(finished_run.log()))
     single = next(trial for trial in search.trials if trial.origin == "sampled" and trial.iteration == 1)
     trial = one(search, f"trial-{single.id}")
-    assert len(trial.runs) == 1
+    assert (len(trial.runs), trial.fresh) == (1, 0)
     (found,) = differences([trial, one(search, "natural")], search.objective)
-    assert found.pairs == 1
+    assert found.verdict == "no seed in common"
+    again = search.suggest(single.mixture)
+    assert one(search, trial.key).queued == 1
+    search.tell(again.id, replace(single.result, metrics=search.trials[0].result.metrics))
+    trial = one(search, trial.key)
+    assert (list(trial.runs), trial.fresh) == ([0], 1)
+    assert "the run it was chosen for does not count" in trial.note
+    (found,) = differences([trial, one(search, "natural")], search.objective)
+    assert (found.pairs, found.mean) == (1, 0)
     assert found.verdict == "one pair says nothing about the noise"
+
+
+@pytest.mark.network
+def test_a_mixture_measured_once_says_so(finished_run):
+    search = finished_run.open_search()
     assert not one(search, "uniform").measured
     assert "flatters" in one(search, "random").note or len(one(search, "random").runs) > 1
 
@@ -316,10 +331,11 @@ def test_the_found_mixture_stands_beside_the_natural_one_from_the_start(mine):
     app = turned(shown(), "compare")
     assert (app.selectbox(key="a").value, app.selectbox(key="b").value) == ("chosen", "natural")
     text = words(app)
-    assert "mean of 2 runs ± sd over seeds; fresh seeds; the run it was chosen for does not count" in text
+    assert "mean of 2 runs ± sd over seeds; fresh seeds" in text
     assert "mean of 3 runs ± sd over seeds; the reference runs" in text
     assert "of 4 effective domains" in text
-    assert "train" not in {button.key for button in app.button}
+    assert app.button(key="train").disabled
+    assert "Each of them has 2 runs to be compared by" in text
     search = Run(mine).open_search()
     outcome = search.outcome()
     assert f"difference {outcome.gain:+.4f}, 95 % {outcome.gain_interval[0]:+.4f}" in text
@@ -344,7 +360,8 @@ def test_regmix_is_shown_with_the_reason_why_it_cannot_be_chosen(mine):  # noqa:
 def test_several_mixtures_are_compared_with_the_one_that_is_picked(mine):  # noqa: ARG001
     app = opened(a="chosen", b="natural", c="trial-4")
     assert app.segmented_control(key="against").value == "natural"
-    assert "trial-4 against natural: " in words(app)  # of one run
+    assert "trial-4 against natural: no seed in common" in words(app)
+    assert "Queues trial-4 (2) and trains 2 proxy models" in words(app)
     differences = next(frame.value for frame in app.dataframe if "difference" in frame.value)
     assert len(differences) == 3
     app.segmented_control(key="against").set_value("chosen").run()
@@ -387,7 +404,9 @@ def test_an_unmeasured_mixture_is_predicted_queued_and_trained_without_beginning
     before = len(Run(mine).open_search().trials)
     app = opened(a="uniform", b="natural")
     assert "Predicted ± sd of the prediction; not measured yet" in words(app)
-    assert "Queues uniform and trains 1 proxy model, one seed" in words(app)
+    assert "Queues uniform (3) and trains 3 proxy models" in words(app)  # as often as natural was run
+    app.number_input(key="train-runs").set_value(1).run()
+    assert "Queues uniform and trains 1 proxy model." in words(app) or "1 proxy model, about" in words(app)
     app = pressed(app, "train")
     job = ended(mine)
     assert (job.state, job.command) == ("done", "climb search tiny --iterations 0")
@@ -398,7 +417,10 @@ def test_an_unmeasured_mixture_is_predicted_queued_and_trained_without_beginning
     assert search.trials[-1].mixture.weights.tolist() == search.space.uniform.tolist()
     app.run()
     assert "one run, so no error bar" in words(app)
-    assert "train" not in {button.key for button in app.button}
+    assert app.button(key="train").disabled
+    assert "Each of them has 1 run to be compared by" in words(app)
+    app.number_input(key="train-runs").set_value(4).run()
+    assert "Queues uniform (3), natural and trains 4 proxy models" in words(app)
 
 
 @pytest.mark.network

@@ -336,8 +336,8 @@ def test_half_way_the_best_trial_so_far_is_offered_and_said_to_flatter(mine):
     assert app.selectbox(key="mix").value == f"trial-{best.id}"
     assert "The search has not chosen yet" in words(app)
     assert "one run, so its noise is not known" in words(app)
-    assert f"trial-{best.id} against natural: " in words(app)
-    assert "but one pair says nothing about the noise" in words(app)
+    assert f"trial-{best.id} against natural: no seed in common" in words(app)
+    assert f"none of them has a seed in common with trial-{best.id}. Give it runs of the same seeds" in words(app)
 
 
 @pytest.mark.network

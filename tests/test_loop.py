@@ -48,6 +48,35 @@ def drive(found, iterations=None, at_most=10_000):
     return found
 
 
+def test_every_sampled_trial_reads_in_an_order_of_its_own_and_what_is_compared_shares_orders():
+    found = drive(search([]))
+    sampled = [trial.seed for trial in found.trials if trial.origin == "sampled"]
+    compared = {trial.seed for trial in found.trials if trial.origin in ("natural", "confirm")}
+    assert len(set(sampled)) == len(sampled)
+    assert not set(sampled) & compared
+    assert compared == {0, 1, 2}
+
+
+def test_a_suggested_mixture_is_run_under_the_seeds_of_the_others_one_after_the_other():
+    found = drive(search([]))
+    own = Mixture(DOMAINS, np.array([0.25, 0.25, 0.25, 0.25]))
+    assert [found.suggest(own).seed for _ in range(3)] == [0, 1, 2]
+    assert found.suggest(Mixture(DOMAINS, found.space.natural)).seed == 3  # three references have run
+    picked = next(trial for trial in found.trials if trial.origin == "sampled")
+    assert found.suggest(picked.mixture).seed == 0
+
+
+def test_runs_since_the_choice_confirm_it_and_the_run_it_was_picked_for_does_not():
+    found = drive(search([], config(method="random", confirm=0)))
+    chosen = found.choice.mixture
+    assert any(trial.mixture == chosen for trial in found.trials)
+    assert found.outcome().confirmed == ()
+    for trial in [found.suggest(chosen) for _ in range(2)]:
+        found.tell(trial.id, measure(trial))
+    assert len(found.outcome().confirmed) == len(found.outcome().pairs) == 2
+    assert math.isfinite(found.outcome().gain_interval[0])
+
+
 @pytest.mark.parametrize("method", ["climb", "bayesian", "regmix", "random"])
 def test_a_planted_optimum_is_found(method):
     sizes = (48,) if method == "regmix" else (12, 8, 4)  # below 45 trials RegMix's regression is a constant

@@ -34,7 +34,8 @@ class Compared:
     mixture: Mixture
     runs: Mapping[int, Trial]  # seed -> trial that measured it
     note: str = ""  # what to know about its runs
-    queued: bool = False
+    fresh: int = 0  # how many of the runs had no part in its being picked, and share seeds with natural's
+    queued: int = 0  # runs that wait
     error: str | None = None  # why its last run has no result
 
     @property
@@ -90,15 +91,17 @@ def compared(key: str, search: Search, baselines: Baselines, read: Reader) -> Co
     mixture = _mixture(key, search, baselines, read)
     alike = _trials_of(mixture, search)
     same = [trial for trial in alike if trial.origin != REUSED]
-    fresh = [trial for trial in same if trial.origin == "confirm" and trial.result]
-    runs = {trial.seed: trial for trial in reversed(fresh or [trial for trial in same if trial.result])}
+    told = [trial for trial in same if trial.result]
+    fresh = search.fresh(mixture.weights)
+    runs = fresh or {trial.seed: trial for trial in reversed(told)}
     failed = [trial.error for trial in same if trial.error]
     return Compared(
         key,
         mixture,
         dict(sorted(runs.items())),
-        _note(key, search, len(runs), bool(fresh), len(alike) > len(same)),
-        any(trial.open for trial in same),
+        _note(key, search, len(runs), len(fresh), len(told), len(alike) > len(same)),
+        len(fresh),
+        sum(trial.open for trial in same),
         failed[-1] if failed else None,
     )
 
@@ -154,11 +157,13 @@ def _mixture(key: str, search: Search, baselines: Baselines, read: Reader) -> Mi
     raise ClimbError(f"there is no mixture called {key!r} in this run; choose one from the list")
 
 
-def _note(key: str, search: Search, runs: int, fresh: bool, elsewhere: bool) -> str:
-    if fresh:
+def _note(key: str, search: Search, runs: int, fresh: int, told: int, elsewhere: bool) -> str:
+    if 0 < fresh < told:
         return "fresh seeds; the run it was chosen for does not count"
     if not runs and elsewhere:
         return "a search over other domains measured one like it, which does not count here"
     if runs == 1 and key in ("random", *trial_names(search)[:1]):
         return "the best of many single runs flatters itself"
-    return "the reference runs" if key == "natural" and runs > 1 else ""
+    if key == "natural":
+        return "the reference runs" if runs > 1 else ""
+    return "fresh seeds" if fresh else ""

@@ -25,9 +25,10 @@ from app.words import plain
 from climb_engine.search.loop import Search
 
 _HELP = (
-    "Runs with the same seed see the same random numbers, so their difference is less noisy than a score; only seeds "
-    "that both were run with count. A difference is beyond the noise when its 95 % interval (Student t over the pairs) "
-    "does not hold 0. With many metrics, about one in twenty is beyond the noise by chance."
+    "Runs with the same seed read in the same order, so their difference is less noisy than a score; only seeds that "
+    "both were run with count, and more of them can be trained above. A difference is beyond the noise when its 95 % "
+    "interval (Student t over the pairs) does not hold 0. With many metrics, about one in twenty is beyond the noise "
+    "by chance."
 )
 _BOXES = {"good": st.success, "unclear": st.info, "bad": st.warning}
 

@@ -129,8 +129,9 @@ def _against_natural(search: Search, picked: Picked) -> None:
     if runs > score.pairs:
         mean = spread(list(natural.scores(objective).values()))[0]
         what = f"Natural has {plural(runs, 'run')}, with a mean of {mean:.4f}; "
-        pairs = f"{score.pairs} of them have" if score.pairs != 1 else "one of them has"
-        found = replace(found, lines=(*found.lines, f"{what}{pairs} a seed in common with {one.key}."))
+        pairs = {0: "none of them has", 1: "one of them has"}.get(score.pairs, f"{score.pairs} of them have")
+        how = "" if score.pairs else " Give it runs of the same seeds on Compare to tell."
+        found = replace(found, lines=(*found.lines, f"{what}{pairs} a seed in common with {one.key}.{how}"))
     show(found)
 
 

@@ -72,6 +72,7 @@ class Search:
         self._log = log
         self._trials: dict[int, Trial] = {}
         self._choices: list[Choice] = []
+        self._chosen_at: dict[bytes, int] = {}  # mixture -> trials asked when it was chosen
         self._taken_over = TakenOver()
         self._comparable: Mapping[int, Result] | None = None
         self._evidence: Evidence | None = None
@@ -116,6 +117,22 @@ class Search:
     def finished(self) -> bool:
         """Whether every iteration is told, the choice made and its confirmation measured."""
         return self.choice is not None and not self.open
+
+    def fresh(self, weights: FloatArray) -> dict[int, Trial]:
+        """The measured runs of a mixture (m,) that had no part in its being picked, by seed.
+
+        So no sampled ones, and of the chosen mixture only those since it was chosen; where several were shortlisted,
+        since the shortlist.
+        """
+        key = _key(weights)
+        since = self._chosen_at.get(key, 0)
+        return {
+            trial.seed: trial
+            for trial in self.own
+            if trial.result
+            and _key(trial.mixture.weights) == key
+            and (trial.origin in ("natural", "confirm") or (trial.origin == "suggested" and trial.id >= since))
+        }
 
     def score(self, trial: Trial) -> float:
         """A trial's score, higher is better; nan while it has none, and for a reused one without its metrics."""
@@ -254,8 +271,9 @@ class Search:
     def outcome(self) -> Outcome:
         """Sum up what has been measured so far."""
         choice, objective = self.choice, self.objective
-        references = self._runs_of(self.space.natural, "natural")
-        confirming = self._runs_of(choice.mixture.weights, "confirm") if choice else {}
+        references = self.fresh(self.space.natural)
+        runs = self.fresh(choice.mixture.weights) if choice else {}
+        confirming = {seed: trial for seed, trial in runs.items() if trial.origin != "natural"}
         natural, confirmed = (_scored(runs, objective) for runs in (references, confirming))
         gain, interval = paired_gain(confirmed, natural)
         terms = [replace(objective, weights={name: 1.0}) for name in objective.weights]
@@ -375,11 +393,13 @@ class Search:
         self._started, self._evidence, self._comparable = True, None, None
         if kind == "started" and tuple(event["domains"]) != self.space.domains:
             raise ClimbError("this log belongs to a search over other domains; start a new one")
+        before = len(self._trials)
         fold(self._trials, event, self.space.domains)
         if kind == "reused":
             self._taken_over.fold(event)
         elif kind == "chosen":
             self._choices.append(choice_from(event, self.space.domains))
+            self._chosen_at[_key(self._choices[-1].mixture.weights)] = before
 
     def _results(self) -> Mapping[int, Result]:
         """What a score can be computed of, by id: reused results as if they had been measured here."""
@@ -390,15 +410,6 @@ class Search:
     def _mixture(self, weights: FloatArray) -> Mixture:
         return Mixture(self.space.domains, weights)
 
-    def _runs_of(self, weights: FloatArray, origin: str) -> dict[int, Result]:
-        """Results by seed."""
-        key = _key(weights)
-        return {
-            trial.seed: trial.result
-            for trial in self.trials
-            if trial.result and trial.origin == origin and _key(trial.mixture.weights) == key
-        }
-
     def _repeats(self) -> dict[bytes, list[float]]:
         groups: dict[bytes, list[float]] = {}
         for trial in self.own:
@@ -407,8 +418,8 @@ class Search:
         return groups
 
 
-def _scored(runs: Mapping[int, Result], objective: Objective) -> dict[int, float]:
-    return {seed: objective.score(result.metrics) for seed, result in runs.items()}
+def _scored(runs: Mapping[int, Trial], objective: Objective) -> dict[int, float]:
+    return {seed: objective.score(trial.result.metrics) for seed, trial in runs.items() if trial.result}
 
 
 def _key(weights: FloatArray) -> bytes:
