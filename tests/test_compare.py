@@ -43,12 +43,17 @@ def copied(run, folder):
 
 
 class Watch:
-    """A report that counts events, and raises at one of them as Ctrl-C or a job's stop would."""
+    """A report that counts events, and raises at one of them as Ctrl-C or a job's stop would.
+
+    Steps within a training are left out: how many are told depends on the clock.
+    """
 
     def __init__(self, stop_at=0):
         self.events, self.stop_at = [], stop_at
 
     def __call__(self, event):
+        if event.unit == "steps" and event.done < event.total:
+            return
         self.events.append(event)
         if len(self.events) == self.stop_at:
             raise KeyboardInterrupt
