@@ -18,7 +18,7 @@ from climb_engine.workspace import Artifact
 if TYPE_CHECKING:
     from climb_engine.search.llama import LlamaShape, ProxyStack
     from climb_engine.search.proxy import OnStep, TrainSettings
-    from climb_engine.search.sampling import SequencePlan, TokenBank
+    from climb_engine.search.sampling import TokenBank
 
 _EVALUATED_TOKENS = 16_384  # padded tokens per evaluation batch
 _CURVE_POINTS = 50  # of a training curve that a result keeps
@@ -114,14 +114,15 @@ class Trainer:
         from climb_engine.search.sampling import draw_sequences
 
         proxy, started = self.config.proxy, time.monotonic()
-        seeds = [_SEEDS_PER_TRUNK * proxy.seed + trial.seed for trial in trials]
+        seeds = [data_order(self.config, trial.seed) for trial in trials]
         weights = np.array([trial.mixture.weights for trial in trials])
         plan = draw_sequences(
             weights, self.bank.available, steps_of(proxy.tokens, self.config), proxy.batch_size, seeds
         )
         stack = self.trunk.expand(len(trials))
-        watch = _watch(self.report, self.stage, plan, self.config, [trial.id for trial in trials])
-        outcome = train(stack, self.bank, plan, self._settings(), watch)
+        per_step = plan.domain[:, 0].size * proxy.sequence_length
+        on_step = watch(self.report, self.stage, plan.domain.shape[1], per_step, [trial.id for trial in trials])
+        outcome = train(stack, self.bank, plan, settings_of(self.config), on_step)
         measured = self.measure(stack)
         seconds = (time.monotonic() - started) / len(trials)
         return [
@@ -145,19 +146,6 @@ class Trainer:
             back = np.argsort(np.concatenate(order))
             columns |= score_requests(self.requests, sums[:, back], greedy[:, back])
         return [{name: float(values[i]) for name, values in columns.items()} for i in range(len(stack))]
-
-    def _settings(self) -> TrainSettings:
-        from climb_engine.search.proxy import TrainSettings
-
-        proxy = self.config.proxy
-        return TrainSettings(
-            learning_rate=proxy.learning_rate,
-            schedule="decay" if proxy.trunk_tokens else "full",
-            final_fraction=proxy.final_learning_rate,
-            warmup=proxy.warmup,
-            weight_decay=proxy.weight_decay,
-            gradient_clip=proxy.gradient_clip,
-        )
 
     def _result(
         self, metrics: dict[str, float], repeats: FloatArray, losses: npt.NDArray[np.float32], seconds: float
@@ -184,13 +172,29 @@ def _arrived(values: dict[str, Any]) -> Trainer:
     return Trainer(**values | {"bank": values["bank"].to(device), "trunk": values["trunk"].to(device)})
 
 
-def _watch(
-    report: Report, stage: str, plan: SequencePlan, config: RunConfig, trials: Sequence[int] | None = None
-) -> OnStep:
-    """Tell the losses now and then, and at the end; of trials, each one's own."""
+def settings_of(config: RunConfig) -> TrainSettings:
+    """How a proxy trains from the trunk on."""
+    from climb_engine.search.proxy import TrainSettings
+
+    proxy = config.proxy
+    return TrainSettings(
+        learning_rate=proxy.learning_rate,
+        schedule="decay" if proxy.trunk_tokens else "full",
+        final_fraction=proxy.final_learning_rate,
+        warmup=proxy.warmup,
+        weight_decay=proxy.weight_decay,
+        gradient_clip=proxy.gradient_clip,
+    )
+
+
+def data_order(config: RunConfig, seed: int) -> int:
+    """The seed of the order in which a proxy reads: another for every seed of a trial and every ``proxy.seed``."""
+    return _SEEDS_PER_TRUNK * config.proxy.seed + seed
+
+
+def watch(report: Report, stage: str, steps: int, tokens: int, trials: Sequence[int] | None = None) -> OnStep:
+    """Tell the losses now and then, and at the end of ``steps``, each of so many ``tokens``; of trials, each one's."""
     began = told = time.monotonic()
-    steps = plan.domain.shape[1]
-    tokens = plan.domain[:, 0].size * config.proxy.sequence_length
 
     def on_step(step: int, losses: npt.NDArray[np.float32]) -> None:
         nonlocal told
@@ -234,7 +238,8 @@ def train_trunk(config: RunConfig, tokens: Artifact, report: Report) -> tuple[Pr
         weight_decay=proxy.weight_decay,
         gradient_clip=proxy.gradient_clip,
     )
-    outcome = train(stack, bank, plan, settings, _watch(report, "trunk", plan, config))
+    per_step = proxy.batch_size * proxy.sequence_length
+    outcome = train(stack, bank, plan, settings, watch(report, "trunk", steps, per_step))
     return stack, [float(loss) for loss in outcome.losses[0]]
 
 

@@ -43,12 +43,17 @@ def copied(run, folder):
 
 
 class Watch:
-    """A report that counts events, and raises at one of them as Ctrl-C or a job's stop would."""
+    """A report that counts events, and raises at one of them as Ctrl-C or a job's stop would.
+
+    Steps within a training are left out: how many are told depends on the clock.
+    """
 
     def __init__(self, stop_at=0):
         self.events, self.stop_at = [], stop_at
 
     def __call__(self, event):
+        if event.unit == "steps" and event.done < event.total:
+            return
         self.events.append(event)
         if len(self.events) == self.stop_at:
             raise KeyboardInterrupt
@@ -79,10 +84,15 @@ def numbers(comparison):
 def test_every_search_gets_the_same_budget_and_natural_and_uniform_none(compared):
     run, comparison, _ = compared
     assert comparison.complete
+    trained = {"natural": 0, "uniform": 0, "doremi": 2}
     for found in comparison.found:
-        assert found.spent.proxies == (0 if found.method in ("natural", "uniform") else 8)
-    costs = {round(found.spent.flops) for found in comparison.found if found.spent.proxies}
+        assert found.spent.proxies == trained.get(found.method, 8)
+    costs = {round(found.spent.flops) for found in comparison.found if found.spent.proxies == 8}
     assert len(costs) == 1 and costs != {0}
+    (cost,) = costs
+    doremi = [found.spent for found in comparison.found if found.method == "doremi"]
+    assert [spent.flops for spent in doremi] == pytest.approx([cost] * 2, rel=0.02)
+    assert all(spent.tokens > 0 and spent.seconds > 0 for spent in doremi)
     for search in open_searches(Plan.of(run, TINY)).values():
         assert len(search.trials) == 8 == sum(search.config.iterations)
         assert {trial.origin for trial in search.trials} == {"sampled"}
@@ -109,7 +119,7 @@ def test_a_mixture_that_two_searches_draw_is_trained_once_and_charged_to_both(co
     assert searches["random", 0].trials[0].mixture != searches["random", 1].trials[0].mixture
     stacks = [event for event in events if event.stage == "compare-proxies" and event.done == event.total]
     assert sum(len(event.facts["trials"]) for event in stacks) == 2 * 3 * 8  # not 2 * 4 * 8
-    assert events[-1].stage == "compare" and events[-1].done == events[-1].total == 2 * 6
+    assert events[-1].stage == "compare" and events[-1].done == events[-1].total == 2 * 7
 
 
 @needs_embedder
@@ -172,7 +182,7 @@ def test_what_is_written_is_what_is_returned(compared):
     assert (folder / "table.md").read_text() == markdown(comparison)
     assert (folder / "gains.svg").read_text().startswith("<svg")
     assert {path.stem for path in (folder / "searches").glob("*.jsonl")} == {
-        f"{method}-{replicate}" for method in ("random", "regmix", "climb", "ours") for replicate in (0, 1)
+        f"{method}-{replicate}" for method in ("random", "regmix", "doremi", "climb", "ours") for replicate in (0, 1)
     }
 
 
@@ -211,6 +221,54 @@ def test_text_that_no_source_holds_can_be_the_target(own_run, tmp_path):
     assert comparison.target.trunk_tokens == 0
     natural = next(one for one in comparison.measured if one.method == "natural")
     assert natural.score == -natural.result.metrics["whales/bpb"]
+
+
+@needs_embedder
+def test_a_doremi_that_is_stopped_begins_again_and_one_that_is_found_does_not(compared, finished_run, tmp_path):
+    run, only = copied(finished_run, tmp_path), replace(TINY, methods=("doremi",))
+
+    def stop_at(unit):
+        def report(event):
+            if event.unit == unit:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            compare(run, only, report)
+
+    stop_at("mixtures of DoReMi")
+    folder = run.workspace.folder / "compare" / compared[1].digest
+    first = (folder / "searches" / "doremi-0.jsonl").read_text()
+    assert [json.loads(line)["event"] for line in first.splitlines()] == ["started", "found"]
+    stop_at("steps")
+    events = [json.loads(line)["event"] for line in (folder / "searches" / "doremi-1.jsonl").read_text().splitlines()]
+    assert events == ["started"]
+    watch = Watch()
+    again = compare(run, only, watch)
+    assert [event.done for event in watch.events if event.unit == "mixtures of DoReMi"] == [2]
+    assert (folder / "searches" / "doremi-0.jsonl").read_text() == first
+    undisturbed = {(one.method, one.replicate): one.mixture for one in compared[1].found}
+    assert {undisturbed[one.method, one.replicate] == one.mixture for one in again.found} == {True}
+    assert undisturbed["doremi", 0] != undisturbed["doremi", 1]  # each replicate has orders of its own
+
+
+@needs_embedder
+def test_the_limits_of_the_space_hold_for_doremi(finished_run, tmp_path):
+    run = copied(finished_run, tmp_path)
+    run.configure(run.config.with_values({"search.max_ratio": 1.02}))
+    comparison = compare(run, replace(TINY, methods=("doremi",), replicates=1))
+    log = run.workspace.folder / "compare" / comparison.digest / "searches" / "doremi-0.jsonl"
+    wanted = json.loads(log.read_text().splitlines()[-1])["weights"]
+    weights = next(one.mixture.weights for one in comparison.found if one.method == "doremi")
+    assert sum(wanted) == pytest.approx(1)
+    assert run.space().contains(np.array([wanted, weights])).tolist() == [False, True]
+
+
+@needs_embedder
+def test_doremi_joins_a_comparison_that_was_made_without_it(compared):
+    run, _, _ = compared
+    without = replace(TINY, methods=("natural", "random", "ours"))
+    assert Plan.of(run, without).digest == Plan.of(run, TINY).digest
+    assert set(Plan.of(run, TINY).identity["iterations"]) == {"random", "regmix", "climb", "ours"}
 
 
 # What is compared
@@ -259,7 +317,7 @@ def test_budgets_are_spread_as_the_paper_does():
 
 def test_options_that_cannot_be_are_refused_with_the_way_out():
     for wrong, message in (
-        ({"methods": ("doremi",)}, "no method 'doremi'"),
+        ({"methods": ("doge",)}, "no method 'doge'"),
         ({"budget": 4}, "give at least 8"),
         ({"target_size": "2m"}, "no target size"),
         ({"knobs": {"tokens.vocab_size": 900}}, r"only knobs of the target model"),

@@ -72,6 +72,10 @@ def test_how_far_a_comparison_is_can_be_read_from_its_logs_and_a_torn_line_does_
         ("regmix", 0, 3, 8),
     ]
     assert (proof.targets(), proof.budget) == (0, 8)
+    (tmp_path / "compare" / "abc" / "searches" / "doremi-0.jsonl").write_text('{"event":"started"}\n')
+    assert (proof.searches()[0].method, proof.searches()[0].told, proof.searches()[0].of) == ("doremi", 0, 8)
+    (tmp_path / "compare" / "abc" / "searches" / "doremi-0.jsonl").write_text('{"event":"found"}\n')
+    assert proof.searches()[0].told == 8
     assert wanted_targets(OURS) == 9
     assert wanted_targets([*OURS[:2], "regmix,ours", *OURS[3:], "--seeds", "2"]) == 18  # natural is always among them
 
@@ -209,6 +213,7 @@ def test_a_comparison_is_started_with_what_was_typed_and_its_time_is_estimated(m
     app = opened()
     assert "No comparison on larger models has been made" in words(app)
     assert "Trains 288 proxy models (" in words(app)  # random and RegMix draw the same mixtures
+    assert "6 models of DoReMi (" in words(app)
     app.number_input(key="proof.budget").set_value(48)
     app.selectbox(key="proof.size").select("custom")
     app.text_input(key="proof.tokens").set_value("2k")
@@ -217,6 +222,7 @@ def test_a_comparison_is_started_with_what_was_typed_and_its_time_is_estimated(m
     wanted = Options(methods=("climb", "ours"), budget=48, target_size="custom", target_tokens=2000)
     assert f"climb compare tiny {' '.join(arguments(wanted)[1:])}" in text
     assert "Trains 288 proxy models (" in text  # 3 x 48 x 2
+    assert "models of DoReMi" not in text
     assert ", 9 targets (" in text
     assert "about" in text and "by what was trained before" in text
     pressed(app, "proof.new")

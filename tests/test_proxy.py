@@ -133,12 +133,38 @@ def test_a_stack_of_one_gives_the_loss_and_the_gradients_of_transformers(changes
         torch.testing.assert_close(weight.grad, gradients[name], rtol=1e-4, atol=1e-6, msg=lambda m, n=name: f"{n} {m}")
 
 
-def test_chunks_do_not_change_the_cross_entropy(monkeypatch):
+@pytest.mark.parametrize("weights", [None, torch.arange(210.0).view(3, 70) / 104.5])
+def test_chunks_do_not_change_the_cross_entropy(monkeypatch, weights):
     hidden, head, targets = torch.randn(3, 70, 8), torch.randn(3, 53, 8), some_tokens(3, 70)
-    whole = cross_entropy(hidden, head, targets)
+    whole = cross_entropy(hidden, head, targets, weights)
     monkeypatch.setattr("climb_engine.search.llama.CHUNK", {"cpu": (53 * 16, 4)})
-    for a, b in zip(whole, cross_entropy(hidden, head, targets), strict=True):
+    for a, b in zip(whole, cross_entropy(hidden, head, targets, weights), strict=True):
         torch.testing.assert_close(a, b)
+
+
+def test_weighted_tokens_weigh_in_the_loss_and_in_the_gradients_by_the_losses_that_they_have_now():
+    stack, tokens = random_stack(2), some_tokens(2, 3, 10, vocab=61)
+    for weight in stack.parameters.values():
+        weight.requires_grad_()
+    logp = logits_of(stack, tokens[..., :-1]).log_softmax(-1)
+    nats = -logp.gather(3, tokens[..., 1:, None]).view(2, 27)
+    weights = nats.detach() / nats.detach().mean(1, keepdim=True)
+    expected = (weights * nats).mean(1)
+    expected.sum().backward()
+    gradients = {name: weight.grad.clone() for name, weight in stack.parameters.items()}
+    for weight in stack.parameters.values():
+        weight.grad = None
+    seen = []
+
+    def weigh(found):
+        seen.append(found)
+        return found / found.mean(1, keepdim=True)
+
+    losses = loss_and_gradients(stack, tokens, torch.float32, weigh)
+    torch.testing.assert_close(seen[0], nats.detach())
+    torch.testing.assert_close(losses, expected.detach())
+    for name, weight in stack.parameters.items():
+        torch.testing.assert_close(weight.grad, gradients[name], rtol=1e-3, atol=1e-6)
 
 
 def test_the_cross_entropy_of_a_token_that_is_all_but_impossible_is_finite():

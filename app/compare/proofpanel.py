@@ -138,6 +138,8 @@ def _progress(picked: Proof, targets: int | None) -> None:
                 hide_index=True, alt="Trials told of each search", key="searches", height="content",
                 column_config={"method": "Method", "replicate": "Replicate", "told": "Trials told", "of": "of"},
             )  # fmt: skip
+            if any(one.method == "doremi" for one in searches):
+                st.caption("DoReMi trains two long models instead: it has spent all of its budget, or nothing yet.")
     done = picked.targets()
     if targets:
         st.progress(min(1.0, done / targets), text=f"Targets: {done:,} of {targets:,} larger models")

@@ -25,7 +25,7 @@ from climb_engine.workspace import Log, Workspace, read_json
 
 @dataclass(frozen=True)
 class Searched:
-    """One of a comparison's searches: how many of its proxies have told or failed."""
+    """One of a comparison's searches: how much of its budget of proxies has told or failed."""
 
     method: str
     replicate: int
@@ -63,12 +63,14 @@ class Proof:
         return f"{self.digest}: {self.budget} proxies a search, targets of {tokens} tokens"
 
     def searches(self) -> tuple[Searched, ...]:
-        """How far each search is, by its log."""
+        """How far each search is, by its log. What was found without one (DoReMi) has spent its budget or nothing."""
         found = []
         for path in sorted((self.folder / "searches").glob("*.jsonl")):
             method, _, replicate = path.stem.rpartition("-")
-            told = sum(event.get("event") in ("told", "failed") for event in Log(path))
-            found.append(Searched(method, int(replicate), told, sum(self.plan["iterations"][method])))
+            of = sum(self.plan["iterations"].get(method, ())) or self.budget
+            events = [event.get("event") for event in Log(path)]
+            told = of if "found" in events else events.count("told") + events.count("failed")
+            found.append(Searched(method, int(replicate), told, of))
         return tuple(found)
 
     def targets(self) -> int:

@@ -30,6 +30,7 @@ _WHAT = {
     "uniform": "equal weights",
     "random": "the best of random draws",
     "regmix": "RegMix's single regression",
+    "doremi": "DoReMi's two models, which know no target",
     "climb": "CLIMB's loop as published",
     "ours": "Gaussian processes, this app's default",
 }
@@ -85,12 +86,15 @@ def cost(run: Run, options: Options, trials: Sequence[Trial], models: Sequence[T
     wanted = len(options.methods) * options.replicates * options.seeds
     known, larger = trials or models, models or trials
     proxies = estimate(run, run.config, known, options.replicates * options.budget * searches)
+    doremi = options.replicates if "doremi" in options.methods else 0
+    as_costly = estimate(run, run.config, known, options.budget * doremi)
     targets, trunk = estimate(run, target, larger, wanted), None
     if target.proxy.trunk_tokens and not run.with_config(target).artifact("trunk"):
         longer = target.with_values({"proxy.tokens": target.proxy.trunk_tokens})
         trunk = estimate(run, longer, larger, 1)
     parts = {
         plural(proxies.proxies, "proxy model"): proxies,
+        f"{2 * doremi} models of DoReMi": as_costly,
         "a trunk for the targets": trunk,
         plural(wanted, "target"): targets,
     }

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 def compare(
     name: Name,
     methods: Annotated[
-        str, typer.Option(help="Of natural (always), uniform, random, regmix, climb, ours; by commas.")
-    ] = "natural,uniform,random,regmix,climb,ours",
+        str, typer.Option(help="Of natural (always), uniform, random, regmix, doremi, climb, ours; by commas.")
+    ] = "natural,uniform,random,regmix,doremi,climb,ours",
     budget: Annotated[int, typer.Option(help="Proxies of each search.", min=1)] = 32,
     replicates: Annotated[int, typer.Option(help="Searches of each method, with fresh seeds.", min=1)] = 3,
     seeds: Annotated[int, typer.Option(help="Targets of each found mixture.", min=1)] = 1,
@@ -55,7 +55,7 @@ def compare(
     as_json: Json = False,
     job: Job = None,
 ) -> None:
-    """Compare methods: the same budget of proxies each, then larger models on their mixtures and unseen items."""
+    """Compare methods: the same budget each, then larger models on their mixtures and unseen items."""
     from climb_engine import compare as engine
 
     chosen = _tasks(tasks)

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 
+from climb_engine.compare.doremi import run_doremi
 from climb_engine.compare.figure import figure
 from climb_engine.compare.outcome import Comparison, Found, Model
 from climb_engine.compare.plan import Options, Plan
@@ -33,7 +34,7 @@ def compare(run: Run, options: Options, report: Report = silent, runner: Runner 
         write_atomically(plan.folder / "plan.json", json.dumps(plan.identity, indent=1).encode())
         searches = open_searches(plan)
         run_searches(plan, searches, runner, report)
-        found = found_mixtures(plan, searches)
+        found = found_mixtures(plan, searches, run_doremi(plan, report))
         trunk, wanted = target_trunk(plan, report), wanted_targets(plan, found)
         try:
             run_targets(plan, wanted, runner, report)

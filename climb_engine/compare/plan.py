@@ -25,10 +25,11 @@ METHODS: Mapping[str, str] = {
     "uniform": "",
     "random": "random",
     "regmix": "regmix",
+    "doremi": "",
     "climb": "climb",
     "ours": "bayesian",
 }
-"""Name to ``search.method``; the first two need no search. uniform is what the paper calls Random."""
+"""Name to ``search.method``, "" for those that do not search. uniform is what the paper calls Random."""
 SPLITS: Mapping[str, tuple[int, ...]] = {
     "random": (1,),
     "regmix": (1,),
@@ -188,6 +189,11 @@ class Plan:
             found.append(
                 f"RegMix's regression is a constant below {REGMIX_FEWEST} trials: with a budget of {options.budget} "
                 "its mixture is the mean of some draws, close to natural"
+            )
+        if "doremi" in options.methods:
+            found.append(
+                f"DoReMi does not search: its two models together cost the FLOPs of {options.budget} proxies, and "
+                "neither sees what the searches calibrate on"
             )
         equal = 1 / len(self.space.domains)
         if "uniform" in options.methods and abs(self.space.uniform - equal).max() > 1e-6:

@@ -51,16 +51,22 @@ def run_searches(plan: Plan, searches: Mapping[Key, Search], runner: Runner, rep
             _train(plan, searches, waiting, trainer, runner, report)
 
 
-def found_mixtures(plan: Plan, searches: Mapping[Key, Search]) -> tuple[Found, ...]:
-    """What each method proposes in each replicate, as far as it has chosen; natural and uniform at no cost."""
-    return tuple(found for replicate in range(plan.options.replicates) for found in _found(plan, searches, replicate))
+def found_mixtures(plan: Plan, searches: Mapping[Key, Search], others: Mapping[Key, Found]) -> tuple[Found, ...]:
+    """What each method proposes in each replicate, as far as it has chosen; natural and uniform at no cost.
+
+    ``others`` are those that were found without a search.
+    """
+    replicates = range(plan.options.replicates)
+    return tuple(found for replicate in replicates for found in _found(plan, searches, others, replicate))
 
 
-def _found(plan: Plan, searches: Mapping[Key, Search], replicate: int) -> Iterator[Found]:
+def _found(plan: Plan, searches: Mapping[Key, Search], others: Mapping[Key, Found], replicate: int) -> Iterator[Found]:
     for method in plan.options.methods:
         if method in plan.fixed:
             mixture = Mixture(plan.space.domains, plan.fixed[method])
             yield Found(method, replicate, mixture, Spent(0, 0, 0.0, 0.0))
+        elif (method, replicate) in others:
+            yield others[method, replicate]
         elif choice := searches[method, replicate].choice:
             search = searches[method, replicate]
             assert plan.space.contains(choice.mixture.weights[None])[0], f"{method} chose a mixture outside the space"

@@ -7,7 +7,7 @@ A linear is a batched matmul over the axis, and attention folds it into the batc
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import torch
 
     Tensors = dict[str, torch.Tensor]
+    Weigh = Callable[[torch.Tensor], torch.Tensor]
+    """Nats of every token (p, n) to its weight in the loss (p, n), of mean 1."""
 
 LAYER = ("attention_norm", "qkv", "attention_out", "mlp_norm", "gate_up", "down")
 MATRICES = ("qkv", "attention_out", "gate_up", "down")
@@ -217,12 +219,13 @@ def _attend(shape: LlamaShape, qkv: torch.Tensor, t: int, rope: tuple[torch.Tens
 
 
 def cross_entropy(
-    hidden: torch.Tensor, head: torch.Tensor, targets: torch.Tensor
+    hidden: torch.Tensor, head: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Mean nats per token (p,) and its gradients with respect to ``hidden`` (p, n, h) and ``head`` (p, v, h).
 
     Loss and gradients of one chunk of proxies and tokens are computed together, so that p * n * v logits are never
-    held. ``targets`` is (p, n), int64; the head's gradient is float32.
+    held. ``targets`` is (p, n), int64; the head's gradient is float32. ``weights`` (p, n), of mean 1, make it a
+    weighted mean.
     """
     import torch
 
@@ -237,6 +240,9 @@ def cross_entropy(
         likelihood = error.view(-1)[gold]
         nats[rows, columns] = -likelihood.view(y.shape).float().clamp_min(SMALLEST).log()
         error.view(-1).index_copy_(0, gold, likelihood - 1)
+        if weights is not None:
+            nats[rows, columns] *= weights[rows, columns]
+            error *= weights[rows, columns, None].to(error.dtype)
         d_hidden[rows, columns] = torch.bmm(error, w)
         d_head[rows] += torch.bmm(error.transpose(1, 2), x)
     return nats.mean(1), d_hidden.div_(n), d_head.div_(n)
@@ -252,17 +258,21 @@ def _chunks(p: int, n: int, vocab: int, device: torch.device) -> Iterator[tuple[
             yield slice(i, i + proxies), slice(j, j + tokens)
 
 
-def loss_and_gradients(stack: ProxyStack, tokens: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+def loss_and_gradients(
+    stack: ProxyStack, tokens: torch.Tensor, dtype: torch.dtype, weigh: Weigh | None = None
+) -> torch.Tensor:
     """Mean nats per token of each proxy (p,); their gradients are added to ``.grad`` of the parameters.
 
-    ``tokens`` (p, b, t + 1). The parameters must require gradients.
+    ``tokens`` (p, b, t + 1). The parameters must require gradients. ``weigh`` makes it a weighted mean; what it is
+    asked with costs the logits once more.
     """
     import torch
 
     hidden = hidden_states(stack, tokens[..., :-1], dtype)
     targets = tokens[..., 1:].reshape(len(stack), -1)
     with torch.no_grad():
-        losses, d_hidden, d_head = cross_entropy(hidden, stack.head, targets)
+        weights = weigh(-_logp(hidden, stack.head, targets)[0]) if weigh else None
+        losses, d_hidden, d_head = cross_entropy(hidden, stack.head, targets, weights)
         stack.head.grad = d_head if stack.head.grad is None else stack.head.grad + d_head
     hidden.backward(d_hidden)  # type: ignore[no-untyped-call]
     return losses
@@ -286,10 +296,21 @@ def target_logp(
     targets = ids[:, 1:].reshape(-1)[places].expand(p, -1)
     logp = torch.zeros(p, ids[:, 1:].numel(), device=ids.device)
     top = torch.ones_like(logp, dtype=torch.bool)
-    weight = stack.head.to(dtype)
-    for rows, columns in _chunks(p, len(places), weight.shape[1], ids.device):
+    logp[:, places], top[:, places] = _logp(hidden, stack.head, targets)
+    return logp.view(p, len(ids), -1), top.view(p, len(ids), -1)
+
+
+def _logp(hidden: torch.Tensor, head: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probability of each target and whether it is the highest, both (p, n); the softmax is in float32."""
+    import torch
+
+    p, n, _ = hidden.shape
+    weight = head.to(hidden.dtype)
+    logp = torch.empty(p, n, device=hidden.device)
+    top = torch.empty(p, n, device=hidden.device, dtype=torch.bool)
+    for rows, columns in _chunks(p, n, weight.shape[1], hidden.device):
         logits = _linear(hidden[rows, columns], weight[rows]).float()
         chosen = logits.gather(2, targets[rows, columns, None]).squeeze(2)
-        logp[rows, places[columns]] = chosen - logits.logsumexp(-1)
-        top[rows, places[columns]] = chosen >= logits.amax(-1)
-    return logp.view(p, len(ids), -1), top.view(p, len(ids), -1)
+        logp[rows, columns] = chosen - logits.logsumexp(-1)
+        top[rows, columns] = chosen >= logits.amax(-1)
+    return logp, top

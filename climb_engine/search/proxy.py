@@ -61,12 +61,19 @@ class TrainOutcome:
 
 OnStep = Callable[[int, npt.NDArray[np.float32]], None]
 """Told the step and the losses (p,) of that step."""
+Backward = Callable[[ProxyStack, "torch.Tensor", "torch.dtype"], "torch.Tensor"]
+"""The losses (p,) of a step's tokens (p, b, t + 1), whose gradients it adds; asked once a step, in order."""
 
 
 def train(
-    stack: ProxyStack, bank: TokenBank, plan: SequencePlan, settings: TrainSettings, on_step: OnStep | None = None
+    stack: ProxyStack,
+    bank: TokenBank,
+    plan: SequencePlan,
+    settings: TrainSettings,
+    on_step: OnStep | None = None,
+    backward: Backward = loss_and_gradients,
 ) -> TrainOutcome:
-    """Train every proxy on its own sequences, in place.
+    """Train every proxy on its own sequences, in place; ``backward`` may be another loss than the mean of all tokens.
 
     A proxy whose loss or weights stop being finite is reported as failed and harms no other. ``on_step`` is called
     after every step on a CPU, on a GPU after every 20th and the last. An out-of-memory error of torch passes through;
@@ -86,7 +93,7 @@ def train(
         for group in optimiser.param_groups:
             group["lr"] = settings.learning_rate_at(step, steps)
         optimiser.zero_grad()
-        losses[step] = loss_and_gradients(stack, bank.gather(starts[:, step]), dtype)
+        losses[step] = backward(stack, bank.gather(starts[:, step]), dtype)
         _clip(stack, settings.gradient_clip)
         optimiser.step()
         if on_step and ((step + 1) % REPORT_EVERY[device.type] == 0 or step + 1 == steps):
