@@ -139,15 +139,10 @@ def use(context: typer.Context, dry_run: DryRun = False, yes: Yes = False) -> No
     if found.in_use and not found.behind:
         typer.echo(f"the scores are from all {found.used} ratings already")
         return
-    _tell_of_change(rescoring.preview_use(run))
-    if dry_run:
-        return
-    if not yes:
-        _confirm("Score by these ratings?")
-    rescoring.use(run)
-    typer.echo(
-        f"'climb run {run.workspace.name}' scores the corpus anew; 'climb rate {run.workspace.name} unuse' ends it"
-    )
+    if _agreed(rescoring.preview_use(run), "Score by these ratings?", dry_run, yes):
+        rescoring.use(run)
+        name = run.workspace.name
+        typer.echo(f"'climb run {name}' scores the corpus anew; 'climb rate {name} unuse' ends it")
 
 
 @app.command()
@@ -159,13 +154,9 @@ def unuse(context: typer.Context, dry_run: DryRun = False, yes: Yes = False) -> 
     if "ratings" not in run.config.quality.scorers:
         typer.echo("the scores are not made from ratings")
         return
-    _tell_of_change(rescoring.preview_unuse(run))
-    if dry_run:
-        return
-    if not yes:
-        _confirm("Score without the ratings?")
-    rescoring.unuse(run)
-    typer.echo(f"'climb run {run.workspace.name}' makes what is to be made again")
+    if _agreed(rescoring.preview_unuse(run), "Score without the ratings?", dry_run, yes):
+        rescoring.unuse(run)
+        typer.echo(f"'climb run {run.workspace.name}' makes what is to be made again")
 
 
 def annotate(
@@ -271,6 +262,14 @@ def _tell_of_saved(run: Run, saved: int) -> None:
 
     typer.echo(f"{saved} ratings saved in {ratings_file(run)}")
     typer.echo(told(run, standing(run, collected(run))))
+
+
+def _agreed(found: Preview | None, question: str, dry_run: bool, yes: bool) -> bool:
+    """Say what other scores would change; whether to do it."""
+    _tell_of_change(found)
+    if not dry_run and not yes:
+        _confirm(question)
+    return not dry_run
 
 
 def _tell_of_change(found: Preview | None) -> None:
