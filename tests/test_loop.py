@@ -220,10 +220,28 @@ def test_the_gain_is_paired_by_seed():
     found = drive(search(log, config(reference_runs=4, confirm=3)))
     outcome = found.outcome()
     natural = dict(enumerate(outcome.natural))
-    pairs = [score - natural[seed] for seed, score in enumerate(outcome.confirmed, 1)]
+    pairs = [score - natural[seed] for seed, score in enumerate(outcome.confirmed)]
+    assert len(pairs) == 3
     assert outcome.gain == pytest.approx(np.mean(pairs))
     assert outcome.gain_interval[0] < outcome.gain < outcome.gain_interval[1]
     assert [chosen - natural for chosen, natural in outcome.pairs] == pytest.approx(pairs)
+
+
+def test_natural_is_run_under_every_seed_that_confirms_so_that_all_of_them_are_pairs():
+    found = drive(search([], config(reference_runs=1, confirm=3)))
+    assert len(found.outcome().natural) == len(found.outcome().pairs) == 3
+    unasked = drive(search([], config(reference_runs=0, confirm=3)))  # who wants no references gets none
+    assert unasked.outcome().natural == ()
+
+
+def test_what_was_suggested_before_it_was_chosen_is_confirmed_under_other_seeds():
+    found = search([], config(method="random", confirm=2))
+    own = Mixture(DOMAINS, BEST)
+    found.tell(found.suggest(own).id, Result({"loss/bpb": 0.1}, 1, 0.1, 1.0))
+    drive(found)
+    assert found.choice.mixture == own
+    assert [trial.seed for trial in found.trials if trial.origin == "confirm"] == [1, 2]
+    assert len(found.outcome().confirmed) == 2
 
 
 def test_a_gain_on_the_whole_tells_what_got_worse():
@@ -292,7 +310,7 @@ def test_several_are_confirmed_and_the_choice_is_made_on_all_measurements(method
     assert found.choice is None
     confirming = found.ask(99)
     assert len({trial.mixture for trial in confirming}) == 3
-    assert sorted(trial.seed for trial in confirming) == [1, 1, 1, 2, 2, 2]
+    assert sorted(trial.seed for trial in confirming) == [0, 0, 0, 1, 1, 1]
     assert not found.finished
     lucky = confirming[-1].mixture
     for trial in search(json.loads(json.dumps(log)), settings).ask(99):
@@ -495,7 +513,7 @@ def test_reused_trials_teach_and_count_as_tried_but_are_no_measurements_of_the_s
     assert drive(found).finished
     tried = np.array([t.mixture.weights for t in found.trials if t.origin in ("sampled", "reused")])
     assert len(np.unique(np.round(tried, 6), axis=0)) == len(tried) - 1  # the natural mixture was reused twice
-    assert [trial.seed for trial in found.trials if trial.origin == "confirm"] == [1, 2]
+    assert [trial.seed for trial in found.trials if trial.origin == "confirm"] == [0, 1]
 
 
 def test_reusing_again_adds_only_what_is_new():

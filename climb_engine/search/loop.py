@@ -203,8 +203,7 @@ class Search:
         seed, and suggesting it again measures it again.
         """
         mixture = self.checked(mixture)
-        key = _key(mixture.weights)
-        known = {trial.seed for trial in self.own if not trial.error and _key(trial.mixture.weights) == key}
+        known = self._seeds_of(mixture.weights)
         seed = next(seed for seed in range(len(known) + 1) if seed not in known)
         entries = self._entries([(mixture.weights, self.iteration, "suggested", seed)])
         self._record({"event": "suggested", "trials": entries})
@@ -327,12 +326,24 @@ class Search:
             self._choose(self._among(shortlisted), [])
             return
         best = settle(self.evidence(), self.config.confirm_best, self._rng(FINAL))
-        seeds = range(1, self.config.confirm + 1)
-        fresh = self._entries([(row, self.iteration, "confirm", seed) for row in best for seed in seeds])
+        seeds, natural = self._confirming_seeds(best), self._seeds_of(self.space.natural)
+        confirming = [(row, self.iteration, "confirm", seed) for row in best for seed in seeds]
+        references = [(self.space.natural, 0, "natural", seed) for seed in seeds if natural and seed not in natural]
+        fresh = self._entries(references + confirming)
         if len(best) == 1 or not fresh:
-            self._choose(best[0], fresh[: self.config.confirm])
+            self._choose(best[0], fresh)
         else:
             self._record({"event": "shortlisted", "iteration": self.iteration, "trials": fresh})
+
+    def _confirming_seeds(self, best: FloatArray) -> list[int]:
+        """The first seeds that none of these mixtures (k, m) was run with; natural is run with them too, for pairs."""
+        used = {seed for row in best for seed in self._seeds_of(row)}
+        return [seed for seed in range(len(used) + self.config.confirm) if seed not in used][: self.config.confirm]
+
+    def _seeds_of(self, weights: FloatArray) -> set[int]:
+        """The seeds that this mixture (m,) was asked with here and did not fail."""
+        key = _key(weights)
+        return {trial.seed for trial in self.own if not trial.error and _key(trial.mixture.weights) == key}
 
     def _among(self, shortlisted: list[Trial]) -> FloatArray:
         measured = [trial for trial in shortlisted if trial.result] or shortlisted
