@@ -12,6 +12,8 @@ VIEWS = ("side by side", "proof on larger models")
 
 pick.title()
 folder = folder_or_stop()
+if st.query_params.get("view") == "proof":
+    st.session_state["view"] = VIEWS[1]  # the short way to write it into an address
 with session.explained():
     view = st.segmented_control(
         "View", VIEWS, default=VIEWS[0], key="view", required=True, bind="query-params", label_visibility="collapsed"

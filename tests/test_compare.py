@@ -274,6 +274,24 @@ def test_doremi_joins_a_comparison_that_was_made_without_it(compared):
 # What is compared
 
 
+@needs_embedder
+def test_the_mixture_that_the_run_has_chosen_is_put_to_the_proof_without_a_search(finished_run, tmp_path):
+    run = copied(finished_run, tmp_path)
+    choice = run.open_search().choice
+    comparison = compare(run, replace(TINY, methods=("chosen",)))
+    assert comparison.methods == ("natural", "chosen")
+    assert {one.mixture.weights.tobytes() for one in comparison.found if one.method == "chosen"} == {
+        choice.mixture.weights.tobytes()
+    }
+    assert all(one.spent == run.open_search().spent() for one in comparison.found if one.method == "chosen")
+    assert len({one.seed for one in comparison.measured if one.method == "chosen"}) == TINY.replicates
+    assert any("the noise of the targets alone" in warning for warning in comparison.warnings)
+    assert not list((run.workspace.folder / "compare" / comparison.digest).glob("searches/*"))
+    next(run.workspace.folder.glob("search/*.jsonl")).unlink()
+    with pytest.raises(ClimbError, match="has chosen no mixture yet; run 'climb search tiny', or leave chosen out"):
+        compare(run, replace(TINY, methods=("chosen",)))
+
+
 def item(task, number, text="What is it?"):
     return Item(task, str(number), (text, text), (f" {number}", " no"), 0)
 

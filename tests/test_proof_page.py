@@ -11,7 +11,7 @@ from app.compare import proofstart, proofwords
 from app.compare.proofs import arguments, proofs, read, wanted_targets
 from climb_engine import compare as engine
 from climb_engine.cli.program import app as command_line
-from climb_engine.compare.plan import Options
+from climb_engine.compare.plan import COMPARED, Options
 from climb_engine.compare.table import as_json, markdown
 from climb_engine.pipeline import Run
 from climb_engine.types import ClimbError
@@ -152,7 +152,7 @@ def test_a_finished_comparison_is_shown_with_figures_costs_and_downloads(mine):
     kept(mine, planted(WORSE))
     app = opened()
     text = words(app)
-    assert "In each of 3 replicates every method finds a mixture with 32 proxies" in text
+    assert "In each of 3 replicates every method finds a mixture with 48 proxies" in text
     assert "ours saves 0.1500 bits per byte against natural" in text
     assert "other domains or tokens than those of the run's settings now" in text
     assert "Not finished" not in text
@@ -212,9 +212,12 @@ def test_a_comparison_is_started_with_what_was_typed_and_its_time_is_estimated(m
     monkeypatch.setattr(proofstart, "start", lambda run, said: started.append((run.name, tuple(said))))
     app = opened()
     assert "No comparison on larger models has been made" in words(app)
-    assert "Trains 288 proxy models (" in words(app)  # random and RegMix draw the same mixtures
+    assert app.multiselect(key="proof.methods").value == ["chosen"]  # the first question: is what was found better?
+    assert "6 targets (" in words(app)
+    assert "proxy models" not in words(app).partition("Trains ")[2].partition("targets")[0]
+    app.multiselect(key="proof.methods").set_value(list(COMPARED[1:])).run()
+    assert "Trains 432 proxy models (" in words(app)  # random and RegMix draw the same mixtures
     assert "6 models of DoReMi (" in words(app)
-    app.number_input(key="proof.budget").set_value(48)
     app.selectbox(key="proof.size").select("custom")
     app.text_input(key="proof.tokens").set_value("2k")
     app.multiselect(key="proof.methods").set_value(["climb", "ours"]).run()

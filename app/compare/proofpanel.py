@@ -23,9 +23,9 @@ from climb_engine.types import ClimbError
 from climb_engine.workspace import Workspace
 
 _WHY = (
-    "Proxies are small: does the mixture that they found make a better *larger* model? Every method finds a mixture "
-    "with the same number of proxies, several times over; then a larger model is trained on each of these mixtures "
-    "and answers items that no search has seen."
+    "Proxies are small: does the mixture that they found make a better *larger* model? Larger models are trained on "
+    "the run's chosen mixture and on the natural one, and answer items that no search has seen. Other methods can be "
+    "put beside it: each finds mixtures of its own with the same number of proxies, several times over."
 )
 
 

@@ -32,7 +32,8 @@ _WHAT = {
     "regmix": "RegMix's single regression",
     "doremi": "DoReMi's two models, which know no target",
     "climb": "CLIMB's loop as published",
-    "ours": "Gaussian processes, this app's default",
+    "ours": "the bayesian method, this app's default",
+    "chosen": "the run's own mixture, found already",
 }
 
 
@@ -43,7 +44,7 @@ def begin(run: Run, search: Search | None, done: Sequence[Comparison], reason: s
     """
     panel = st.expander("Start a comparison", icon=":material/science:", expanded=expanded, key="proof-new")
     with panel, session.explained():
-        options = _form()
+        options = _form(bool(search and search.choice))
         words = arguments(options)
         st.caption(plain(cost(run, options, search.trials if search else (), trained(done))))
         if "regmix" in options.methods and options.budget < REGMIX_FEWEST:
@@ -110,7 +111,8 @@ def _time(one: Estimate) -> str:
     return f" ({seconds_text(one.seconds)})" if math.isfinite(one.seconds) else ""
 
 
-def _form() -> Options:
+def _form(chosen: bool) -> Options:
+    """The options; where the run has a chosen mixture (``chosen``), that alone is tried unless more is asked for."""
     plain_options = Options()
     with st.grid(5, min_column_width=130, vertical_alignment="bottom", key="proof-form"):
         budget = st.number_input(
@@ -132,11 +134,12 @@ def _form() -> Options:
             "Items per task", 1, None, plain_options.items, 100, key="proof.items",
             help="At most so many, which no search has seen. Fewer are faster and noisier.",
         )  # fmt: skip
+    offered = [name for name in METHODS if name != "natural" and (chosen or name != "chosen")]
     methods = st.multiselect(
-        "Methods", [name for name in METHODS if name != "natural"],
-        [name for name in plain_options.methods if name != "natural"], key="proof.methods",
-        format_func=lambda name: f"{name}: {_WHAT[name]}",
-        help="The natural mixture is always compared with.",
+        "Methods", offered, ["chosen"] if chosen else [name for name in offered if name in plain_options.methods],
+        key="proof.methods", format_func=lambda name: f"{name}: {_WHAT[name]}",
+        help="The natural mixture is always compared with. chosen needs no search, only larger models on it and on "
+        "natural; each of the other methods finds a mixture with the same number of proxies, several times over.",
     )  # fmt: skip
     return Options(
         methods=("natural", *methods), budget=int(budget), replicates=int(replicates), target_size=size,

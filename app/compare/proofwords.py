@@ -24,10 +24,14 @@ def plan_words(comparison: Comparison) -> str:
     options, proxy, target = comparison.options, comparison.proxy, comparison.target
     tasks = ", ".join(f"{task} ({items:,})" for task, items in comparison.items.items())
     start = f"after a trunk of {count(target.trunk_tokens)}" if target.trunk_tokens else "from random weights"
+    searching = (
+        f"In each of {plural(options.replicates, 'replicate')} every method finds a mixture with {options.budget} "
+        f"proxies of {count(proxy.parameters)} parameters, trained on {count(proxy.tokens)} tokens."
+    )
+    without = f"{plural(options.replicates, 'replicate').capitalize()}, each with a data order of its own."
     return "\n".join(
         (
-            f"In each of {plural(options.replicates, 'replicate')} every method finds a mixture with {options.budget} "
-            f"proxies of {count(proxy.parameters)} parameters, trained on {count(proxy.tokens)} tokens.",
+            searching if options.searched else without,
             f"On every mixture: {plural(options.seeds, 'target')} of {count(target.parameters)} parameters, trained on "
             f"{count(target.tokens)} tokens {start}.",
             f"Measured on items that no search has seen: {tasks}. Calibrated on, by the searches: "

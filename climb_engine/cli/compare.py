@@ -29,9 +29,13 @@ if TYPE_CHECKING:
 def compare(
     name: Name,
     methods: Annotated[
-        str, typer.Option(help="Of natural (always), uniform, random, regmix, doremi, climb, ours; by commas.")
+        str,
+        typer.Option(
+            help="Of natural (always), uniform, random, regmix, doremi, climb (the published loop), ours (the bayesian "
+            "method), and chosen (the run's own mixture, for which nothing is searched); by commas."
+        ),
     ] = "natural,uniform,random,regmix,doremi,climb,ours",
-    budget: Annotated[int, typer.Option(help="Proxies of each search.", min=1)] = 32,
+    budget: Annotated[int, typer.Option(help="Proxies of each search.", min=1)] = 48,
     replicates: Annotated[int, typer.Option(help="Searches of each method, with fresh seeds.", min=1)] = 3,
     seeds: Annotated[int, typer.Option(help="Targets of each found mixture.", min=1)] = 1,
     target_size: Annotated[str, typer.Option(help="Shape of the targets by name; custom: the proxies'.")] = "1m",

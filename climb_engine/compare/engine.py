@@ -10,7 +10,7 @@ from climb_engine.compare.doremi import run_doremi
 from climb_engine.compare.figure import figure
 from climb_engine.compare.outcome import Comparison, Found, Model
 from climb_engine.compare.plan import Options, Plan
-from climb_engine.compare.search import found_mixtures, open_searches, run_searches
+from climb_engine.compare.search import found_mixtures, open_searches, own_choice, run_searches
 from climb_engine.compare.table import as_json, markdown
 from climb_engine.compare.targets import Wanted, measured_targets, run_targets, target_trunk, wanted_targets
 from climb_engine.config import RunConfig
@@ -34,7 +34,8 @@ def compare(run: Run, options: Options, report: Report = silent, runner: Runner 
         write_atomically(plan.folder / "plan.json", json.dumps(plan.identity, indent=1).encode())
         searches = open_searches(plan)
         run_searches(plan, searches, runner, report)
-        found = found_mixtures(plan, searches, run_doremi(plan, report))
+        others = {**run_doremi(plan, report), **own_choice(plan)}
+        found = found_mixtures(plan, searches, others)
         trunk, wanted = target_trunk(plan, report), wanted_targets(plan, found)
         try:
             run_targets(plan, wanted, runner, report)

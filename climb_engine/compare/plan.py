@@ -28,8 +28,14 @@ METHODS: Mapping[str, str] = {
     "doremi": "",
     "climb": "climb",
     "ours": "bayesian",
+    "chosen": "",
 }
-"""Name to ``search.method``, "" for those that do not search. uniform is what the paper calls Random."""
+"""Name to ``search.method``, "" for those that do not search here.
+
+uniform is what the paper calls Random; chosen is the mixture that the run's own search has chosen.
+"""
+COMPARED = tuple(name for name in METHODS if name != "chosen")
+"""What is compared unless other methods are named: those that get the same budget, and those that need none."""
 SPLITS: Mapping[str, tuple[int, ...]] = {
     "random": (1,),
     "regmix": (1,),
@@ -46,8 +52,8 @@ GENERAL = tuple(task for task in (*_GENERAL, "lambada") if task in TASKS)
 class Options:
     """What to compare. More methods, replicates or seeds go on with the same comparison; all else begins another."""
 
-    methods: tuple[str, ...] = tuple(METHODS)  # natural is always among them
-    budget: int = 32  # proxies of each search
+    methods: tuple[str, ...] = COMPARED  # natural is always among them
+    budget: int = 48  # proxies of each search
     replicates: int = 3  # searches of each method, each with seeds of its own
     seeds: int = 1  # targets of each mixture that was found
     target_size: str = "1m"  # of config.PROXY_SIZES; custom: the proxies' shape
@@ -111,6 +117,9 @@ class Plan:
     def of(cls, run: Run, options: Options) -> Plan:
         """Raises ClimbError when the run has no trunk yet, for unknown tasks and for a target that cannot be."""
         run.needed("trunk")
+        if "chosen" in options.methods and not run.open_search().choice:
+            name = run.workspace.name
+            raise ClimbError(f"{name} has chosen no mixture yet; run 'climb search {name}', or leave chosen out")
         calibrated = calibration_items(run.config)
         reported, dropped = report_items(run.config, options, calibrated)
         return cls(run, options, calibrated, reported, dropped)
@@ -194,6 +203,11 @@ class Plan:
             found.append(
                 f"DoReMi does not search: its two models together cost the FLOPs of {options.budget} proxies, and "
                 "neither sees what the searches calibrate on"
+            )
+        if "chosen" in options.methods:
+            found.append(
+                "chosen is one mixture in all replicates, at what the run's own search has cost, so its interval holds "
+                "the noise of the targets alone; that search has seen all of the held-out text"
             )
         equal = 1 / len(self.space.domains)
         if "uniform" in options.methods and abs(self.space.uniform - equal).max() > 1e-6:

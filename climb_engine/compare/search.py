@@ -9,7 +9,7 @@ from climb_engine.compare.outcome import Found
 from climb_engine.compare.plan import Plan
 from climb_engine.runners import Runner
 from climb_engine.search.baselines import Spent
-from climb_engine.search.loop import Search
+from climb_engine.search.loop import Choice, Search
 from climb_engine.training import Trainer
 from climb_engine.types import Event, Mixture, Report, Result, Trial
 from climb_engine.workspace import Log
@@ -54,7 +54,7 @@ def run_searches(plan: Plan, searches: Mapping[Key, Search], runner: Runner, rep
 def found_mixtures(plan: Plan, searches: Mapping[Key, Search], others: Mapping[Key, Found]) -> tuple[Found, ...]:
     """What each method proposes in each replicate, as far as it has chosen; natural and uniform at no cost.
 
-    ``others`` are those that were found without a search.
+    ``others`` are those that were not found by a search of the comparison.
     """
     replicates = range(plan.options.replicates)
     return tuple(found for replicate in replicates for found in _found(plan, searches, others, replicate))
@@ -68,10 +68,23 @@ def _found(plan: Plan, searches: Mapping[Key, Search], others: Mapping[Key, Foun
         elif (method, replicate) in others:
             yield others[method, replicate]
         elif choice := searches[method, replicate].choice:
-            search = searches[method, replicate]
-            assert plan.space.contains(choice.mixture.weights[None])[0], f"{method} chose a mixture outside the space"
-            spearman = choice.trust.spearman if choice.trust else None
-            yield Found(method, replicate, choice.mixture, search.spent(), choice.gain, choice.gain_sd, spearman)
+            yield _choice(method, replicate, searches[method, replicate], choice)
+
+
+def own_choice(plan: Plan) -> dict[Key, Found]:
+    """What the run's own search has chosen, in each replicate, where that is compared; at what the search cost."""
+    if "chosen" not in plan.options.methods:
+        return {}
+    search = plan.run.open_search()
+    choice = search.choice
+    assert choice, "the plan has checked that there is one"
+    return {("chosen", r): _choice("chosen", r, search, choice) for r in range(plan.options.replicates)}
+
+
+def _choice(method: str, replicate: int, search: Search, choice: Choice) -> Found:
+    assert search.space.contains(choice.mixture.weights[None])[0], f"{method} chose a mixture outside the space"
+    spearman = choice.trust.spearman if choice.trust else None
+    return Found(method, replicate, choice.mixture, search.spent(), choice.gain, choice.gain_sd, spearman)
 
 
 @dataclass(frozen=True)

@@ -42,8 +42,9 @@ def setting(comparison: Comparison) -> tuple[str, ...]:
     options, proxy, target = comparison.options, comparison.proxy, comparison.target
     seeds = f" x {options.seeds} seeds" if options.seeds > 1 else ""
     items = ", ".join(f"{task} {count}" for task, count in comparison.items.items())
+    search = f"each search: {options.budget} proxies of {proxy.parameters:,} parameters, {proxy.tokens:,} tokens each"
     lines = [
-        f"each search: {options.budget} proxies of {proxy.parameters:,} parameters, {proxy.tokens:,} tokens each",
+        *([search] if options.searched else []),
         f"targets: {target.parameters:,} parameters, {target.tokens:,} tokens, "
         + (f"after a trunk of {target.trunk_tokens:,}" if target.trunk_tokens else "from scratch"),
         f"{options.replicates} replicates{seeds}, each with search seed and data order of its own",
