@@ -280,3 +280,34 @@ def test_a_data_set_is_exported_and_what_cannot_be_is_said(climb, own_run, tmp_p
     code, out, _ = climb("export", "tiny", "--clustered", tmp_path / "lab", "--by", "domain", runs=runs)
     assert code == 0
     assert len([path for path in (tmp_path / "lab").iterdir() if path.is_dir()]) == len(own_run.domains)
+
+
+def test_the_runs_are_listed_with_how_far_they_are_and_one_that_is_broken_does_not_hide_the_others(
+    climb, docs, tmp_path
+):
+    assert "there is no run in" in climb("runs")[1]
+    for name in ("first", "second"):
+        climb("init", name, docs)
+    (tmp_path / "runs/first/config.toml").write_text("[corpus\n")
+    code, out, _ = climb("runs", "--json")
+    assert code == 0
+    found = {one["run"]: one for one in json.loads(out)}
+    assert found["second"]["stages"].startswith("0 of ")
+    assert "config.toml" in found["first"]["error"]
+
+
+@pytest.mark.network
+def test_a_knob_is_changed_from_the_command_line_and_says_what_that_runs_again(climb, own_run):
+    runs, name = own_run.workspace.folder.parent, own_run.workspace.name
+    before = own_run.workspace.config_path.read_bytes()
+    code, out, _ = climb("set", name, "domains.min_documents=3", "--dry-run", runs=runs)
+    assert code == 0
+    assert "domains.min_documents: " in out and "-> 3" in out
+    assert own_run.workspace.config_path.read_bytes() == before
+    out = climb("set", name, "tokens.vocab_size=300", runs=runs)[1]
+    assert "would run again: tokens, trunk; the search begins anew, its trials are kept" in out
+    assert Run(own_run.workspace.folder).config.tokens.vocab_size == 300
+    assert "have these values already" in climb("set", name, "tokens.vocab_size=300", runs=runs)[1]
+    assert "nothing that is done runs again" in climb("set", name, "machine.stack=2", runs=runs)[1]
+    code, _, err = climb("set", name, "tokens.vocab=300", runs=runs)
+    assert code == 3 and "did you mean 'vocab_size'" in err

@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from climb_engine.cli import compare, curate, export, rate, runs, search
+from climb_engine.cli import compare, curate, export, knobs, rate, runs, search
 from climb_engine.cli.arguments import Runs
 from climb_engine.types import ClimbError
 
@@ -33,6 +33,8 @@ _COMMANDS = (
 )
 for _command in _COMMANDS:
     app.command()(_command)
+app.command("runs")(knobs.list_runs)
+app.command("set")(knobs.change)
 app.add_typer(rate.app, name="rate")
 
 

@@ -191,7 +191,7 @@ def fit(
     target: Annotated[list[str] | None, typer.Option(help="metric or metric=weight; may be repeated.")] = None,
     tokens: Annotated[Path | None, typer.Option(help="JSON: domain to tokens, for the natural mixture.")] = None,
     batch: Annotated[int, typer.Option(help="Mixtures to propose for training next.", min=1)] = 16,
-    assign: Annotated[list[str] | None, typer.Option("--set", help="A knob of [search]: search.key=value.")] = None,
+    assign: Annotated[list[str] | None, typer.Option("--set", help="A knob of the search: search.key=value.")] = None,
     as_json: Json = False,
 ) -> None:
     """Fit a predictor to tables of mixtures and results, without a run: how good it is, the best, the next batch."""
