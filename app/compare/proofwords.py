@@ -28,6 +28,8 @@ def plan_words(comparison: Comparison) -> str:
         f"In each of {plural(options.replicates, 'replicate')} every method finds a mixture with {options.budget} "
         f"proxies of {count(proxy.parameters)} parameters, trained on {count(proxy.tokens)} tokens."
     )
+    if "ours" in options.methods:
+        searching += " ours is this app's own method, called bayesian in the settings."
     without = f"{plural(options.replicates, 'replicate').capitalize()}, each with a data order of its own."
     return "\n".join(
         (

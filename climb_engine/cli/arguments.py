@@ -111,8 +111,10 @@ def read_weights(words: list[str]) -> dict[str, float]:
     if len(words) == 1 and words[0].endswith(".json"):
         try:
             read = json.loads(Path(words[0]).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ClimbError(f"{words[0]}: cannot be read as JSON: {error}") from error
+        except OSError as error:
+            raise ClimbError(f"{words[0]}: cannot be read: {error.strerror}") from error
+        except ValueError as error:
+            raise ClimbError(f"{words[0]}: is no JSON: {error}") from error
         if not isinstance(read, dict):
             raise ClimbError(f'{words[0]}: give an object of domain: weight, or an export\'s "weights"')
         return dict(read.get("weights", read))

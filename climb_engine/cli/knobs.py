@@ -64,7 +64,7 @@ def _standing(workspace: Workspace) -> dict[str, Any]:
 
 
 def _search(run: Run) -> str:
-    if not run.artifact("domains"):
+    if not run.artifact("tokens"):
         return ""
     search = run.open_search()
     if search.choice:
@@ -88,6 +88,6 @@ def _consequences(run: Run, wanted: RunConfig) -> str:
     then = run.with_config(wanted)
     again = [stage.stage for stage in then.plan() if stage.state != "done" and stage.stage in done]
     said = f"would run again: {', '.join(again)}" if again else "nothing that is done runs again"
-    if run.artifact("domains") and run.open_search().trials and then.search_digest != run.search_digest:
+    if run.artifact("tokens") and run.open_search().trials and then.search_digest != run.search_digest:
         said += f"; the search begins anew, its trials are kept (climb searches {run.workspace.name})"
     return said
