@@ -11,7 +11,7 @@ from app import session
 from app.documents import Membership, membership
 from app.words import plural
 from climb_engine import curation
-from climb_engine.config import Override, knobs
+from climb_engine.config import knobs
 from climb_engine.curate.domains import Domains
 from climb_engine.pipeline import Run
 from climb_engine.types import ClimbError
@@ -47,12 +47,6 @@ def curated(run: Run) -> Curated:
     wanted = json.dumps(knobs(run.config.domains), sort_keys=True)
     decided = _decided(clustering, quality, str(found.folder) if found else "", wanted, run)
     return Curated(run, membership(clustering, quality), _keywords(clustering), decided, clustering)
-
-
-def consider(view: Curated, action: str, cluster: int, domain: str, why: str) -> None:
-    """Add an override to the config. Raises ClimbError, and changes nothing, when it cannot be."""
-    values = {"action": action, "cluster": cluster, "domain": domain, "why": why}
-    curation.add(view.run, Override.parse(values, "override"))
 
 
 def foreseen(run: Run) -> Run:

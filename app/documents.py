@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,9 @@ from climb_engine.config import EmbeddingConfig
 from climb_engine.curate.embedding import Embedder, load_embedder
 from climb_engine.types import Ids, Vectors
 from climb_engine.workspace import Artifact
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
 
 FOUND = 2_000
 """Documents that a search finds at most."""
@@ -110,18 +114,23 @@ def texts(corpus: str, rows: tuple[int, ...]) -> list[Text]:
     for part in sorted({int(np.searchsorted(ends, row, side="right")) for row in rows}):
         first = int(ends[part]) - artifact.facts["part_documents"][part]
         mine = sorted(row - first for row in set(rows) if first <= row < ends[part])
-        file = pq.ParquetFile(artifact.path(f"part-{part:05d}.parquet"))
-        begin = 0
-        for group in range(file.num_row_groups):
-            end = begin + file.metadata.row_group(group).num_rows
-            here = [row - begin for row in mine if begin <= row < end]
-            if here:
-                table = file.read_row_group(group, ["source", "text"]).take(here)
-                for row, record in zip(here, table.to_pylist(), strict=True):
-                    number = first + begin + row
-                    found[number] = Text(number, str(record["source"]), str(record["text"]))
-            begin = end
+        with artifact.reading(f"part-{part:05d}.parquet") as path:
+            for row, source, text in _read(pq.ParquetFile(path), mine):
+                found[first + row] = Text(first + row, source, text)
     return [found[row] for row in rows]
+
+
+def _read(file: pq.ParquetFile, rows: Sequence[int]) -> Iterator[tuple[int, str, str]]:
+    """Row, source and text of some documents of a part."""
+    begin = 0
+    for group in range(file.num_row_groups):
+        end = begin + file.metadata.row_group(group).num_rows
+        here = [row - begin for row in rows if begin <= row < end]
+        if here:
+            table = file.read_row_group(group, ["source", "text"]).take(here)
+            for row, record in zip(here, table.to_pylist(), strict=True):
+                yield begin + row, str(record["source"]), str(record["text"])
+        begin = end
 
 
 @st.cache_data(max_entries=32, show_spinner="Searching the texts")

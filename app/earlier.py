@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import cast
 
 import streamlit as st
 
+from app import session
 from app.knobs import differences
 from app.words import plain, plural, when
 from climb_engine.config import RunConfig
@@ -39,7 +39,7 @@ def read_only(run: Run) -> str:
     return "This is a search under other settings, to be read only. Go back to them (above) to work on it."
 
 
-def pointer(run: Run, to: Path | None = None) -> None:
+def pointer(run: Run, to: str | None = None) -> None:
     """The last search under other settings, while the one under the present settings has no results.
 
     to: the page to look at it on; None: this one.
@@ -82,11 +82,11 @@ def _reading(run: Run, one: Earlier) -> None:
             _back_button(run, one)
 
 
-def _look_button(run: Run, one: Earlier, to: Path | None = None) -> None:
+def _look_button(run: Run, one: Earlier, to: str | None = None) -> None:
     if st.button("Look at it", key=f"earlier.look.{one.digest}", icon=":material/visibility:"):
         st.session_state["earlier"] = (run.workspace.name, one.digest)
         if to:
-            st.switch_page(to)
+            session.turn_to(to)
         st.rerun()
 
 

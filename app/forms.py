@@ -1,47 +1,64 @@
-"""A section of the config as widgets. Defaults, bounds, help and choices come from the knobs, declared once."""
+"""A section of the config as widgets. Defaults, help, choices and what is wrong with a value come from the knobs."""
 
 from __future__ import annotations
 
 import json
 import math
+import re
 import tomllib
 import types
 import typing
 from collections.abc import Collection
 from typing import Any, Literal, get_args, get_origin
 
-import annotated_types
 import streamlit as st
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from app.knobs import title
+from app.words import plain
+from climb_engine.config import unfit
 from climb_engine.types import ClimbError
 
 _TALL = {"lines": 1, "table": 1, "rows": 2}
 
 
-def widgets(section: BaseModel, key: str, only: Collection[str] = (), skip: Collection[str] = ()) -> dict[str, Any]:
+def widgets(
+    section: BaseModel, key: str, only: Collection[str] = (), skip: Collection[str] = (), keep: bool = False
+) -> dict[str, Any]:
     """Draw a widget for every knob of a section and return the values, ready for ``RunConfig.with_values``.
+
+    What is wrong with a value by itself is said below its widget.
 
     Args:
         section: the values to begin with.
         key: prefix of the widgets' keys; another key makes new widgets that begin with ``section`` again.
         only: the knobs to draw; empty: all.
         skip: knobs to leave out.
+        keep: whether what is typed outlives the widgets, when these are not drawn for a while.
 
     Raises:
-        ClimbError: a text that cannot be read, naming the knob.
+        ClimbError: a text that cannot be read, naming the knob; when all is drawn.
     """
     fields = type(section).model_fields
     chosen = [name for name in fields if (not only or name in only) and name not in skip]
     chosen.sort(key=lambda name: _TALL.get(kind_of(fields[name].annotation), 0))  # rows of equal height
     grid = st.grid(3, min_column_width=160, vertical_alignment="top", key=f"{key}.grid")
-    values = {}
+    values, faults = {}, []
     for name in chosen:
         kind = kind_of(fields[name].annotation)
         with grid.cell(column_span="all" if kind == "rows" else 1):
-            values[name] = _widget(kind, name, fields[name], getattr(section, name), f"{key}.{name}")
+            try:
+                made = _widget(kind, name, fields[name], getattr(section, name), f"{key}.{name}", keep)
+                values[name] = made
+                fault = unfit(type(section), name, made)
+            except ClimbError as error:
+                fault = str(error)
+                faults.append(fault)
+            if fault:
+                st.markdown(f":small[:red[{plain(fault)}]]")
+    if faults:
+        raise ClimbError("; ".join(faults))
     return values
 
 
@@ -62,22 +79,6 @@ def kind_of(annotation: Any) -> str:
     return {bool: "flag", int: "integer", float: "number", str: "text"}[annotation]
 
 
-def bounds(spec: FieldInfo) -> tuple[float | None, float | None]:
-    """The lowest and the highest value that a knob may have; None where there is no bound."""
-    low = high = None
-    whole = kind_of(spec.annotation) == "integer"
-    for rule in spec.metadata:
-        if isinstance(rule, annotated_types.Ge):
-            low = typing.cast(float, rule.ge)
-        elif isinstance(rule, annotated_types.Gt):
-            low = _beyond(typing.cast(float, rule.gt), math.inf, whole)
-        elif isinstance(rule, annotated_types.Le):
-            high = typing.cast(float, rule.le)
-        elif isinstance(rule, annotated_types.Lt):
-            high = _beyond(typing.cast(float, rule.lt), -math.inf, whole)
-    return low, high
-
-
 def as_text(kind: str, value: Any) -> str:
     """A value as it stands in a text field; ``from_text`` reads it back."""
     if kind == "lines":
@@ -96,44 +97,52 @@ def from_text(kind: str, text: str, name: str) -> Any:
             return [int(word) for word in text.replace(",", " ").split()]
         return tomllib.loads(text)
     except ValueError as error:
-        how = "whole numbers with commas between" if kind == "integers" else 'lines of name = number or name = "text"'
-        raise ClimbError(f"{name}: write {how} ({error})") from error
+        if kind == "integers":
+            raise ClimbError(f"{name}: write whole numbers with commas between, such as 64, 32, 16") from error
+        raise ClimbError(f'{name}: write lines of name = number or name = "text"{_where(text, error)}') from error
 
 
-def _widget(kind: str, name: str, spec: FieldInfo, value: Any, key: str) -> Any:
+def _where(text: str, error: ValueError) -> str:
+    """Which line of a table it is that cannot be read."""
+    found = re.search(r"at line (\d+)", str(error))
+    return f"; line {found[1]} is none: {text.splitlines()[int(found[1]) - 1].strip()}" if found else ""
+
+
+def _widget(kind: str, name: str, spec: FieldInfo, value: Any, key: str, keep: bool) -> Any:
     text, help_ = title(name), spec.description
+    persist: Any = "session" if keep else None
     if kind == "flag":
         st.space("small")
-        return st.toggle(text, value, key=key, help=help_)
+        return st.toggle(text, value, key=key, help=help_, persist_state=persist)
     if kind in ("integer", "number"):
-        return _number(kind, text, spec, value, key)
+        return _number(kind, text, spec, value, key, persist)
     if kind == "choice":
         options = list(get_args(spec.annotation))
-        return st.selectbox(text, options, index=options.index(value), key=key, help=help_)
+        index = options.index(value)
+        return st.selectbox(text, options, index=index, key=key, help=help_, persist_state=persist)
     if kind == "choices":
         options = list(get_args(get_args(spec.annotation)[0]))
-        return st.multiselect(text, options, list(value), key=key, help=help_)
+        return st.multiselect(text, options, list(value), key=key, help=help_, persist_state=persist)
     if kind == "text":
-        return st.text_input(text, value, key=key, help=help_)
+        return st.text_input(text, value, key=key, help=help_, persist_state=persist)
     if kind == "rows":
         return _rows(text, spec, value, key)
     draw = st.text_input if kind == "integers" else st.text_area
-    written = draw(text, as_text(kind, value), key=key, help=help_)
+    written = draw(text, as_text(kind, value), key=key, help=help_, persist_state=persist)
     return from_text(kind, written or "", name)
 
 
-def _number(kind: str, text: str, spec: FieldInfo, value: Any, key: str) -> Any:
-    low, high = bounds(spec)
+def _number(kind: str, text: str, spec: FieldInfo, value: Any, key: str, persist: Any) -> Any:
+    """Without bounds of its own: beyond them a number would turn red, say nothing, and not be sent."""
     cast: Any = int if kind == "integer" else float
     return st.number_input(
         text,
-        min_value=None if low is None else cast(low),
-        max_value=None if high is None else cast(high),
         value=None if value is None else cast(value),
         step=1 if kind == "integer" else _step(value),
         format="%d" if kind == "integer" else "%g",
         key=key,
         help=spec.description,
+        persist_state=persist,
     )
 
 
@@ -160,10 +169,6 @@ def _rows(text: str, spec: FieldInfo, value: tuple[BaseModel, ...], key: str) ->
 def _step(value: float) -> float:
     """A tenth of the value's own size."""
     return 10.0 ** (math.floor(math.log10(abs(value))) - 1) if value else 0.1
-
-
-def _beyond(bound: float, towards: float, whole: bool) -> float:
-    return bound + math.copysign(1, towards) if whole else math.nextafter(bound, towards)
 
 
 def _toml_key(name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +38,12 @@ def changed(name: str, before: Any, after: Any) -> list[str]:
     return [f"{called(name)} {value(before)} → {value(after)}"]
 
 
-def differences(before: RunConfig, after: RunConfig) -> list[str]:
-    """What became of each knob of a config."""
+def differences(
+    before: RunConfig, after: RunConfig, sections: Iterable[str] = tuple(RunConfig.model_fields)
+) -> list[str]:
+    """What became of each knob of a config, or of some of its sections."""
     lines = []
-    for section in RunConfig.model_fields:
+    for section in sections:
         former, now = getattr(before, section), getattr(after, section)
         for name in type(now).model_fields:
             if getattr(former, name) != getattr(now, name):

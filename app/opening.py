@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 from app import session
@@ -20,8 +22,18 @@ def folder_or_stop() -> Workspace:
     return folder
 
 
+def whole_or_stop(run: Run, stages: Sequence[str]) -> None:
+    """Where files of stages that the page reads are gone or not whole, the page says so and ends."""
+    told = [f"{stage} is damaged: {damage}" for stage in stages if (damage := run.damage(stage))]
+    if told:
+        name = run.workspace.name
+        session.show_error(f"{'; '.join(told)}. The overview's button makes it again, as 'climb run {name}' does.")
+        st.stop()
+
+
 def search_or_stop(run: Run) -> Search:
     """The run's search; without domains to mix the page says so and ends."""
+    whole_or_stop(run, ("domains", "tokens"))
     search = session.read_search(run)
     if search is None:
         st.caption(

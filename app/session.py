@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import streamlit as st
 
@@ -17,6 +18,9 @@ from climb_engine.search.loop import Search
 from climb_engine.types import ClimbError
 from climb_engine.workspace import Artifact, Workspace, digest_of, runs_in, slug
 
+PAGES = Path(__file__).resolve().parents[1] / "pages"
+_OVERRIDE = re.compile(r"domains\.overrides\[(\d+)\] \((\w+)\)")
+
 
 def runs_folder() -> Path:
     """Where the runs are: $CLIMB_RUNS, or ``runs`` here."""
@@ -24,11 +28,21 @@ def runs_folder() -> Path:
 
 
 def run_names() -> list[str]:
-    """The runs there are, the last changed first; also those of which there is only a job yet."""
+    """The runs there are, the last changed first; also those of which there is only a job yet.
+
+    Folders whose name no run can have are none of ours.
+    """
     folder = runs_folder()
     begun = {path.parent.name for path in folder.glob("*/jobs")}
     named = [workspace.name for workspace in runs_in(folder)]
-    return named + sorted(begun - set(named))
+    return [name for name in named + sorted(begun - set(named)) if _can_be_named(name)]
+
+
+def _can_be_named(name: str) -> bool:
+    try:
+        return slug(name) == name
+    except ClimbError:
+        return False
 
 
 def workspace() -> Workspace | None:
@@ -48,6 +62,15 @@ def go_to(run: str) -> None:
     st.session_state["wanted run"] = run
 
 
+def turn_to(page: str, address: Mapping[str, str] | None = None) -> NoReturn:
+    """Go on with another page, with these parameters in its address beside the run's.
+
+    Without ``query_params`` Streamlit would clear all of them, which it refuses for one that a widget is bound to, as
+    the picker is to the run's; given any, it leaves that one to the picker.
+    """
+    st.switch_page(PAGES / f"{page}.py", query_params=dict(address or {}))
+
+
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
     """Show what the user can fix where it happens; bugs pass."""
@@ -58,8 +81,9 @@ def explained() -> Iterator[None]:
 
 
 def show_error(message: str, title: str | None = None) -> None:
-    """An error with its next step, as plain text."""
-    st.error(plain(message), title=title)
+    """An error with its next step, as plain text; of the overrides it names a decision by its number."""
+    said = _OVERRIDE.sub(lambda found: f"decision {int(found[1]) + 1} ({found[2]})", message)
+    st.error(plain(said), title=title)
 
 
 def read_search(run: Run) -> Search | None:

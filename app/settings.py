@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import streamlit as st
 
 from app import forms, session
-from app.knobs import called
+from app.knobs import called, differences
 from app.overview.reasons import reasons
 from app.steps import blamed
 from app.words import plain, plural
@@ -22,21 +25,47 @@ _MOST = 3  # blamed knobs that are shown
 
 
 def settings(run: Run, search: Search | None) -> None:
-    """An expander with the knobs of one section at a time."""
+    """An expander with the knobs of every section, and what is changed in any of them but not applied yet."""
     panel = st.expander("Settings", icon=":material/tune:", on_change="rerun", key="settings")
     if not panel.open:
         return
-    with panel, session.explained():
-        sections = list(RunConfig.model_fields)
-        section = st.segmented_control("Section", sections, default="domains", key="section", required=True)
-        values = getattr(run.config, section)
-        st.caption((type(values).__doc__ or "").splitlines()[0])
-        edition = digest_of(values.model_dump(mode="json"))
-        edited = forms.widgets(values, f"{run.workspace.name}.{section}.{edition}")
-        wanted = run.config.with_values({f"{section}.{name}": value for name, value in edited.items()}, "settings")
-        if section == "clustering":
+    with panel:
+        edited, faults = _edited(run)
+        wanted = None
+        try:
+            if not faults:
+                wanted = run.config.with_values(edited, "settings")
+        except ClimbError as error:
+            faults = [str(error)]
+        if wanted and wanted.clustering != run.config.clustering:
             _automatic(run, wanted)
-        _apply(run, wanted, search)
+        _apply(run, wanted, faults, search)
+
+
+def _edited(run: Run) -> tuple[dict[str, Any], list[str]]:
+    """Every knob as it stands in its widget, and what cannot be read.
+
+    All sections are drawn at once, so that going from one to another loses nothing.
+    """
+    sections = list(RunConfig.model_fields)
+    edited: dict[str, Any] = {}
+    faults: list[str] = []
+    for section, tab in zip(sections, st.tabs(sections, default="domains", key="section"), strict=True):
+        values = getattr(run.config, section)
+        edition = digest_of(values.model_dump(mode="json"))
+        with tab:
+            st.caption((type(values).__doc__ or "").splitlines()[0])
+            try:
+                made = forms.widgets(values, f"{run.workspace.name}.{section}.{edition}.{_draft(run)}", keep=True)
+                edited |= {f"{section}.{name}": value for name, value in made.items()}
+            except ClimbError as error:
+                faults.append(f"{section}: {error}")
+    return edited, faults
+
+
+def _draft(run: Run) -> int:
+    """The number of the draft; another one begins with the run's own settings."""
+    return int(st.session_state.get(f"draft {run.workspace.name}", 0))
 
 
 def mend(run: Run, search: Search | None, job: Job | None) -> bool:
@@ -80,13 +109,30 @@ def _automatic(run: Run, wanted: RunConfig) -> None:
         st.caption(f"0 comes to {plural(number, 'cluster')} for these {corpus.facts['documents']:,} documents.")
 
 
-def _apply(run: Run, wanted: RunConfig, search: Search | None) -> None:
-    changed = wanted != run.config
-    if changed:
+def _apply(run: Run, wanted: RunConfig | None, faults: Sequence[str], search: Search | None) -> None:
+    """What is not applied yet, section by section; wanted: None where something is at fault."""
+    changed = wanted is not None and wanted != run.config
+    for fault in faults:
+        session.show_error(fault, title="Nothing can be applied before this is mended")
+    if wanted and changed:
+        st.markdown(f"**Not applied yet**\n{_unapplied(run.config, wanted)}\n\n**What that does**")
         st.markdown("\n".join(f"- {plain(line)}" for line in consequences(run, wanted, search)))
-    if st.button("Apply", key="apply", disabled=not changed, type="primary"):
-        run.configure(wanted)
-        st.rerun()
+    with st.container(horizontal=True):
+        if st.button("Apply", key="apply", disabled=not changed, type="primary") and wanted:
+            run.configure(wanted)
+            _begin_anew(run)
+        if (changed or faults) and st.button("Discard", key="discard", help="Back to the run's settings."):
+            _begin_anew(run)
+
+
+def _unapplied(before: RunConfig, wanted: RunConfig) -> str:
+    lines = {section: differences(before, wanted, (section,)) for section in RunConfig.model_fields}
+    return "\n".join(f"- {section}: {plain(', '.join(changes))}" for section, changes in lines.items() if changes)
+
+
+def _begin_anew(run: Run) -> None:
+    st.session_state[f"draft {run.workspace.name}"] = _draft(run) + 1
+    st.rerun()
 
 
 def consequences(run: Run, wanted: RunConfig, search: Search | None) -> list[str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.knobs import named
+from app.search.estimates import ahead
 from app.words import plural
 from climb_engine.config import SearchConfig
 from climb_engine.jobs import Job
@@ -43,18 +44,19 @@ def next_step(plan: Sequence[Planned], search: Search | None, config: SearchConf
         begun = len(waiting) < len(plan) or any(stage.state == "partial" for stage in plan)
         words = f"Go on with the stages, from {waiting[0]}" if begun else "Run the stages"
         return Step(words, f"Still to do: {', '.join(waiting)}. What is done is not done again.", ("run",))
-    if search is None or not search.trials:
-        return _iteration(1, config)
-    if search.finished:
+    if search and search.finished:
         return Step("Export the mixture", "The search is finished. Writes the weights as JSON, YAML and CSV.", None)
-    open_ = [trial for trial in search.open if trial.origin == "sampled"]
-    if open_:
-        why = f"Trains the {plural(len(open_), 'trial')} of iteration {search.iteration} that are still open."
-        return Step(f"Finish iteration {search.iteration}", why, ONE, REST)
-    if search.iteration < search.planned:
-        return _iteration(search.iteration + 1, config)
-    why = f"Chooses the mixture and trains it again with {plural(search.config.confirm, 'fresh seed')}."
-    return Step("Choose and confirm the mixture", why, ("search",))
+    asked, open_ = (search.iteration, {trial.origin for trial in search.open}) if search else (0, set())
+    if "sampled" in open_ or asked < len(config.iterations):
+        words = f"Run iteration {asked + 1} of {len(config.iterations)}"
+        words = f"Finish iteration {asked}" if "sampled" in open_ else words
+        return Step(words, ahead(search, config, 1).text, ONE, REST if _more(search, config) else None)
+    words = "Train what is queued"
+    if search and search.choice is None:
+        words = "Choose and confirm the mixture"
+    elif "confirm" in open_:
+        words = "Finish the confirmation"
+    return Step(words, ahead(search, config).text, REST[1])
 
 
 def after_export(what: str, proven: bool, written: bool) -> Step:
@@ -104,10 +106,14 @@ def verdict(search: Search, outcome: Outcome) -> tuple[str, str, str]:
             )
         if high < 0:
             return "bad", f"Worse than natural by {outcome.gain:+.4f}, beyond the noise", runs
-        advice = "More trials, larger proxies or more confirming runs would tell."
+        advice = (
+            "More pairs would tell: train more runs of both on the Compare page. A further iteration "
+            "(search.iterations) may find a larger gain, which is confirmed anew. Proxies on more tokens "
+            "(proxy.tokens) tell mixtures apart better, but begin a new search."
+        )
         return "unclear", f"Within the noise: {outcome.gain:+.4f} against natural", f"{runs}. {advice}"
     if outcome.chosen and math.isfinite(outcome.gain):
-        why = "One pair of runs says nothing about the noise; raise search.confirm and search.reference_runs."
+        why = "One pair of runs says nothing about the noise; train more runs of both on the Compare page."
         return "unclear", f"{outcome.gain:+.4f} against natural in a single paired run", why
     if outcome.chosen:
         return (
@@ -137,9 +143,6 @@ def _what_got_worse(outcome: Outcome) -> str:
     return f". But worse on {', '.join(worse)}" if worse else ""
 
 
-def _iteration(step: int, config: SearchConfig) -> Step:
-    references = "" if step > 1 else f", and the natural mixture {config.reference_runs} times as the reference"
-    last = step == len(config.iterations)
-    then = f" Then chooses the mixture and confirms it with {plural(config.confirm, 'fresh seed')}." if last else ""
-    why = f"Trains {plural(config.iterations[step - 1], 'proxy model')}{references}.{then}"
-    return Step(f"Run iteration {step} of {len(config.iterations)}", why, ONE, REST)
+def _more(search: Search | None, config: SearchConfig) -> bool:
+    """Whether there is more left than the next iteration."""
+    return ahead(search, config) != ahead(search, config, 1)

@@ -11,9 +11,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from climb_engine.faults import in_words
 from climb_engine.types import METRICS, ClimbError
+
+LARGEST_SEED = 2**31 - 1
+"""What every library's generator takes."""
+MOST_TRIALS, MOST_ITERATIONS = 10_000, 1000
+"""Of an iteration, and of a search."""
 
 
 class Section(BaseModel):
@@ -42,12 +48,18 @@ class CorpusConfig(Section):
     hf_config: str = Field("", description="Configuration of the Hugging Face dataset; empty: its default.")
     hf_split: str = Field("train", min_length=1, description="Split of the Hugging Face dataset.")
     hf_revision: str = Field("", description="Revision of the Hugging Face dataset; empty: the newest.")
-    min_chars: int = Field(1, ge=1, description="Shorter documents are rejected (characters).")
-    max_chars: int = Field(1_000_000, ge=1, description="Longer documents are rejected (characters).")
+    min_chars: int = Field(1, ge=1, le=1_000_000_000, description="Shorter documents are rejected (characters).")
+    max_chars: int = Field(1_000_000, ge=1, le=1_000_000_000, description="Longer documents are rejected (characters).")
     deduplicate: bool = Field(True, description="Reject exact duplicates (same text after trimming white space).")
-    max_documents: int = Field(0, ge=0, description="Stop after this many documents; 0: take all.")
-    part_documents: int = Field(10_000, ge=1, description="Documents per part, the unit of streaming and resuming.")
-    part_chars: int = Field(64_000_000, ge=1, description="A part is closed early at this many characters.")
+    max_documents: int = Field(
+        0, ge=0, le=1_000_000_000_000, description="Stop after this many documents; 0: take all."
+    )
+    part_documents: int = Field(
+        10_000, ge=1, le=1_000_000, description="Documents per part, the unit of streaming and resuming."
+    )
+    part_chars: int = Field(
+        64_000_000, ge=1, le=1_000_000_000, description="A part is closed early at this many characters."
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -65,8 +77,8 @@ class EmbeddingConfig(Section):
         description="'wordllama' (static vectors, no hub needed), or a sentence-transformers or model2vec id or path.",
     )
     revision: str = Field("", description="Revision of the model on the hub; empty: the newest.")
-    max_tokens: int = Field(512, ge=8, description="Longer documents are cut to this many tokens.")
-    batch_size: int = Field(64, ge=1, description="Documents per batch.")
+    max_tokens: int = Field(512, ge=8, le=1_000_000, description="Longer documents are cut to this many tokens.")
+    batch_size: int = Field(64, ge=1, le=65_536, description="Documents per batch.")
     prompt: str = Field("", description="Text put before every document, for models that want one.")
     trust_remote_code: bool = Field(False, description="Let the model run code of its own; only for models you trust.")
 
@@ -82,13 +94,16 @@ class ClusteringConfig(Section):
     n_clusters: int = Field(
         0,
         ge=0,
+        le=1_000_000,
         description="Number of k-means clusters, K_init; 0: one for every 40 documents, at least 10 and at most the "
         "paper's 1000.",
     )
-    points_per_cluster: int = Field(256, ge=1, description="Training sample: at most this many documents per cluster.")
-    iterations: int = Field(30, ge=1, description="k-means iterations.")
-    restarts: int = Field(1, ge=1, description="k-means runs of which the best is kept.")
-    seed: int = Field(42, ge=0, description="Seed of the sample and of k-means.")
+    points_per_cluster: int = Field(
+        256, ge=1, le=100_000, description="Training sample: at most this many documents per cluster."
+    )
+    iterations: int = Field(30, ge=1, le=10_000, description="k-means iterations.")
+    restarts: int = Field(1, ge=1, le=1000, description="k-means runs of which the best is kept.")
+    seed: int = Field(42, ge=0, le=LARGEST_SEED, description="Seed of the sample and of k-means.")
     keywords: int = Field(10, ge=1, le=50, description="Keywords per cluster (class-based TF-IDF).")
 
     @model_validator(mode="after")
@@ -123,8 +138,10 @@ class QualityConfig(Section):
         description="For the transformers scorer: metric = id or folder of a regression or sequence-classification "
         "model, such as HuggingFaceFW/fineweb-edu-classifier for educational.",
     )
-    max_tokens: int = Field(512, ge=8, description="For the transformers scorer: documents are cut to this.")
-    batch_size: int = Field(32, ge=1, description="For the transformers scorer: documents per batch.")
+    max_tokens: int = Field(
+        512, ge=8, le=1_000_000, description="For the transformers scorer: documents are cut to this."
+    )
+    batch_size: int = Field(32, ge=1, le=65_536, description="For the transformers scorer: documents per batch.")
     ratings: str = Field(
         "", description="For the ratings scorer: CSV of your ratings, with the columns id, metric and rating (0 to 5)."
     )
@@ -142,14 +159,16 @@ class QualityConfig(Section):
         "", description="JSONL file that keeps every answer, so that none is paid for twice; outlives the run's stages."
     )
     annotator_rubric: str = Field("", description="Text file with a rubric of your own; empty: the built-in one.")
-    annotator_documents: int = Field(500, ge=20, description="Documents drawn at random and sent to the annotator.")
-    annotator_seed: int = Field(0, ge=0, description="Seed of that draw.")
-    annotator_chars: int = Field(6000, ge=100, description="Characters of a document that are sent.")
+    annotator_documents: int = Field(
+        500, ge=20, le=10_000_000, description="Documents drawn at random and sent to the annotator."
+    )
+    annotator_seed: int = Field(0, ge=0, le=LARGEST_SEED, description="Seed of that draw.")
+    annotator_chars: int = Field(6000, ge=100, le=10_000_000, description="Characters of a document that are sent.")
     annotator_answer_tokens: int = Field(
-        200, ge=16, description="Longest answer (tokens); a model that thinks aloud needs more."
+        200, ge=16, le=1_000_000, description="Longest answer (tokens); a model that thinks aloud needs more."
     )
     annotator_parallel: int = Field(4, ge=1, le=256, description="Requests under way at once.")
-    annotator_requests_per_minute: int = Field(0, ge=0, description="Rate limit; 0: none.")
+    annotator_requests_per_minute: int = Field(0, ge=0, le=1_000_000, description="Rate limit; 0: none.")
     annotator_price: float = Field(0.0, ge=0, description="Price of a million tokens, for the cost estimate.")
     annotator_budget: float = Field(
         0.0, ge=0, description="Do not start when the estimated cost is above this; 0: no limit."
@@ -197,7 +216,7 @@ class DuplicatesConfig(Section):
         128, ge=16, le=1024, description="Hash functions per document; more estimate the similarity better."
     )
     remove: bool = Field(False, description="Train on one document of each group only.")
-    seed: int = Field(0, ge=0, description="Seed of the hash functions.")
+    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="Seed of the hash functions.")
 
 
 _HISTORY: dict[str, Any] = {"history": True}  # kept with a decision, in no address
@@ -207,7 +226,9 @@ class Override(Section):
     """One human decision. It wins over the automatic one, which stays on record."""
 
     action: Literal["keep", "prune", "move", "merge", "split", "rename", "note"] = Field(description="What to do.")
-    cluster: int | None = Field(None, ge=0, description="The cluster that is kept, pruned, moved, split or noted.")
+    cluster: int | None = Field(
+        None, ge=0, le=1_000_000_000, description="The cluster that is kept, pruned, moved, split or noted."
+    )
     domain: str = Field(
         "",
         description="The domain that a cluster moves to (made when it is new), or that is merged, split, renamed or "
@@ -244,7 +265,7 @@ class Override(Section):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise ClimbError(f"{where}: " + "; ".join(_explain(e, cls) for e in error.errors()[:5])) from error
+            raise ClimbError(f"{where}: {_faults(error, cls)}") from error
 
 
 class DomainsConfig(Section):
@@ -254,7 +275,7 @@ class DomainsConfig(Section):
         default_factory=lambda: {"quality": 1.0, "educational": 1.0, "informational": 1.0, "advertisement": 2.0},
         description="Prune a cluster whose mean falls below, per metric. Scorers differ in scale, so each has its own.",
     )
-    min_documents: int = Field(5, ge=1, description="Prune clusters with fewer documents.")
+    min_documents: int = Field(5, ge=1, le=1_000_000_000, description="Prune clusters with fewer documents.")
     max_duplicate_share: float = Field(
         1.0,
         ge=0,
@@ -271,6 +292,7 @@ class DomainsConfig(Section):
     n_domains: int = Field(
         20,
         ge=0,
+        le=100_000,
         description="Merge kept clusters (Ward) into this many domains, or fewer where fewer are kept; 0: by "
         "merge_distance.",
     )
@@ -303,7 +325,7 @@ class ProjectionConfig(Section):
     )
     min_distance: float = Field(0.1, ge=0, le=1, description="How close UMAP packs documents that are alike.")
     place_neighbours: int = Field(4, ge=1, le=100, description="Fitted neighbours that place a document not fitted.")
-    seed: int = Field(0, ge=0, description="Seed of the sample and of the method.")
+    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="Seed of the sample and of the method.")
 
 
 class TokensConfig(Section):
@@ -313,11 +335,16 @@ class TokensConfig(Section):
         "bpe", min_length=1, description="'bpe' trains a byte-level BPE on the kept text; else a tokenizer id or path."
     )
     vocab_size: int = Field(8192, ge=300, le=65_536, description="Vocabulary of the trained BPE.")
-    training_chars: int = Field(20_000_000, ge=1, description="The BPE is trained on at most this many characters.")
-    heldout_tokens: int = Field(
-        50_000, ge=256, description="Held out per domain: about this many tokens, at most a tenth of it."
+    training_chars: int = Field(
+        20_000_000, ge=1, le=10_000_000_000, description="The BPE is trained on at most this many characters."
     )
-    seed: int = Field(0, ge=0, description="Seed of the held-out draw.")
+    heldout_tokens: int = Field(
+        50_000,
+        ge=256,
+        le=1_000_000_000,
+        description="Held out per domain: about this many tokens, at most a tenth of it.",
+    )
+    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="Seed of the held-out draw.")
 
 
 class TargetConfig(Section):
@@ -331,7 +358,7 @@ class TargetConfig(Section):
         default_factory=dict,
         description="Your own tasks: name = JSONL file of {context, choices, gold}; name it in tasks too.",
     )
-    items: int = Field(500, ge=1, description="Calibration items per task.")
+    items: int = Field(500, ge=1, le=1_000_000, description="Calibration items per task.")
     metric: Literal["bpb", "acc", "acc_norm"] = Field(
         "bpb",
         description="Per task: bits per byte of the gold answer (the better signal for small proxies), or accuracy: "
@@ -341,7 +368,7 @@ class TargetConfig(Section):
         default_factory=dict,
         description="Held-out text of domains and its weights in the score; 'all' is the mean over domains.",
     )
-    seed: int = Field(0, ge=0, description="Seed of the calibration/report split of the items.")
+    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="Seed of the calibration/report split of the items.")
 
 
 PROXY_SIZES: dict[str, dict[str, int]] = {
@@ -368,22 +395,25 @@ class ProxyConfig(Section):
         description="A Llama checkpoint (hub id, folder or GGUF file) that the trunk starts from, as in the paper. It "
         "brings its shape, and tokens.tokenizer must be its own. Empty: random weights.",
     )
-    layers: int = Field(2, ge=1, description="Transformer layers.")
-    hidden: int = Field(64, ge=8, description="Width of the residual stream.")
-    ffn: int = Field(176, ge=8, description="Width of the SwiGLU feed-forward.")
-    heads: int = Field(4, ge=1, description="Attention heads.")
-    kv_heads: int = Field(2, ge=1, description="Key and value heads (grouped-query attention).")
+    layers: int = Field(2, ge=1, le=1000, description="Transformer layers.")
+    hidden: int = Field(64, ge=8, le=65_536, description="Width of the residual stream.")
+    ffn: int = Field(176, ge=8, le=262_144, description="Width of the SwiGLU feed-forward.")
+    heads: int = Field(4, ge=1, le=1024, description="Attention heads.")
+    kv_heads: int = Field(2, ge=1, le=1024, description="Key and value heads (grouped-query attention).")
     rope_theta: float = Field(10_000.0, gt=1, description="Base of the rotary position embedding.")
     tie_embeddings: bool = Field(True, description="One matrix for input and output embeddings.")
-    sequence_length: int = Field(256, ge=8, description="Tokens per training sequence.")
-    batch_size: int = Field(16, ge=1, description="Sequences per step.")
+    sequence_length: int = Field(256, ge=8, le=131_072, description="Tokens per training sequence.")
+    batch_size: int = Field(16, ge=1, le=65_536, description="Sequences per step.")
     trunk_tokens: int = Field(
-        2_000_000, ge=0, description="Trunk: trained once on the natural mixture, the start of every proxy; 0: none."
+        2_000_000,
+        ge=0,
+        le=1_000_000_000_000,
+        description="Trunk: trained once on the natural mixture, the start of every proxy; 0: none.",
     )
     trunk_learning_rate: float = Field(
         3e-3, gt=0, description="Peak learning rate of the trunk (warm-up, then constant)."
     )
-    tokens: int = Field(500_000, ge=1, description="Tokens per proxy on its own mixture.")
+    tokens: int = Field(500_000, ge=1, le=1_000_000_000_000, description="Tokens per proxy on its own mixture.")
     learning_rate: float = Field(
         2e-3, gt=0, description="Learning rate at the start of a proxy's decay (peak, when there is no trunk)."
     )
@@ -395,7 +425,7 @@ class ProxyConfig(Section):
     )
     weight_decay: float = Field(0.1, ge=0, description="AdamW weight decay on matrices.")
     gradient_clip: float = Field(1.0, gt=0, description="Each proxy's gradient norm is clipped to this.")
-    seed: int = Field(0, ge=0, description="Seed of the initial weights and of the common random numbers.")
+    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="Seed of the initial weights, and of all data orders.")
 
     @property
     def shape(self) -> dict[str, int]:
@@ -442,10 +472,13 @@ class SearchConfig(Section):
     by_metric: bool = Field(
         True, description="With method 'bayesian': learn every metric of the score by itself, not only their sum."
     )
-    folds: int = Field(5, ge=0, description="Cross-validate the predictor in this many parts at the end; 0: not.")
+    folds: int = Field(
+        5, ge=0, le=1000, description="Cross-validate the predictor in this many parts at the end; 0: not."
+    )
     iterations: tuple[int, ...] = Field(
         (32, 16, 16, 16, 16, 16),
         min_length=1,
+        max_length=MOST_ITERATIONS,
         description="Trials per iteration. With method 'climb' the paper's are 64, 32, 16; with 'regmix' it is one.",
     )
     prior: dict[str, float] = Field(
@@ -457,41 +490,57 @@ class SearchConfig(Section):
     max_ratio: float = Field(15.0, gt=1, description="No domain weighs more than this many times its natural share.")
     min_weight: dict[str, float] = Field(default_factory=dict, description="Lowest weight, by domain.")
     max_weight: dict[str, float] = Field(default_factory=dict, description="Highest weight, by domain.")
-    token_budget: int = Field(0, ge=0, description="Tokens of the training run that the mixture is for; 0: not stated.")
+    token_budget: int = Field(
+        0,
+        ge=0,
+        le=1_000_000_000_000_000,
+        description="Tokens of the training run that the mixture is for; 0: not stated.",
+    )
     max_repeats: float = Field(
         0.0, ge=0, description="Read no domain more often than this in token_budget; 0: no limit."
     )
     max_divergence: float = Field(0.0, ge=0, description="Largest KL divergence from natural (nats); 0: no limit.")
-    candidates: int = Field(100_000, ge=100, description="Mixtures drawn and ranked by prediction per iteration.")
+    candidates: int = Field(
+        100_000, ge=100, le=10_000_000, description="Mixtures drawn and ranked by prediction per iteration."
+    )
     top: int = Field(
         0,
         ge=0,
+        le=10_000_000,
         description="Draw an iteration from the best this many candidates; 0: its trials squared, at least 128.",
     )
     reference_runs: int = Field(
-        3, ge=0, description="Runs of the natural mixture with different seeds: the reference, and the noise."
+        3, ge=0, le=1000, description="Runs of the natural mixture with different seeds: the reference, and the noise."
     )
-    confirm: int = Field(3, ge=0, description="At the end, re-run the chosen mixture with this many fresh seeds.")
+    confirm: int = Field(
+        3, ge=0, le=1000, description="At the end, re-run the chosen mixture with this many fresh seeds."
+    )
     confirm_best: int = Field(
-        1, ge=1, description="Re-run this many of the best mixtures so, and choose on all measurements."
+        1, ge=1, le=1000, description="Re-run this many of the best mixtures so, and choose on all measurements."
     )
-    seed: int = Field(0, ge=0, description="Seed of all draws of the search.")
+    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="Seed of all draws of the search.")
 
-    @model_validator(mode="after")
-    def _positive(self) -> Self:
-        if any(n < 1 for n in self.iterations):
+    @field_validator("iterations")
+    @classmethod
+    def _of_some_size(cls, iterations: tuple[int, ...]) -> tuple[int, ...]:
+        if min(iterations) < 1:
             raise ValueError("every iteration needs at least 1 trial")
-        return self
+        if max(iterations) > MOST_TRIALS:
+            raise ValueError(f"an iteration takes at most {MOST_TRIALS:,} trials (got {max(iterations):,})")
+        return iterations
 
 
 class MachineConfig(Section):
     """How this machine does the work. Never part of an address: the same work elsewhere is the same work."""
 
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$", description="auto, cpu, cuda, cuda:N or mps.")
-    stack: int = Field(0, ge=0, description="Proxies trained as one program; 0: chosen for the device.")
-    threads: int = Field(0, ge=0, description="CPU threads; 0: all.")
+    stack: int = Field(0, ge=0, le=10_000, description="Proxies trained as one program; 0: chosen for the device.")
+    threads: int = Field(0, ge=0, le=4096, description="CPU threads; 0: all.")
     jobs_at_once: int = Field(
-        1, ge=1, description="Jobs of all runs that work at the same time; a further one waits its turn in the queue."
+        1,
+        ge=1,
+        le=1000,
+        description="Jobs of all runs that work at the same time; a further one waits its turn in the queue.",
     )
     runner: Literal["local", "ray"] = Field(
         "local",
@@ -532,7 +581,7 @@ class RunConfig(Section):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise ClimbError(f"{where}: " + "; ".join(_explain(e, cls) for e in error.errors()[:5])) from error
+            raise ClimbError(f"{where}: {_faults(error, cls)}") from error
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -589,27 +638,56 @@ def knobs(section: BaseModel) -> dict[str, Any]:
     return values
 
 
+def unfit(section: type[BaseModel], name: str, value: Any) -> str:
+    """Why a knob of a section cannot have this value by itself; "" where it can."""
+    try:
+        section.model_validate({name: value})
+    except ValidationError as error:
+        return next((in_words(fault) for fault in error.errors() if fault["loc"][:1] == (name,)), "")
+    return ""
+
+
 def nearest(word: str, words: Any) -> str:
     """'; did you mean x?' when a known word is close, else the list of the known words."""
     close = difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(sorted(words))}"
 
 
+def _faults(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first faults in words; of a list that is too short for its faulty entries only these."""
+    faults = error.errors()
+    parents = {fault["loc"][:-1] for fault in faults}
+    told = [fault for fault in faults if not (fault["type"] == "too_short" and fault["loc"] in parents)]
+    return "; ".join(_explain(fault, model) for fault in told[:5])
+
+
 def _explain(error: Any, model: type[BaseModel]) -> str:
     location = [str(part) for part in error["loc"]]
     dotted = ".".join(location)
+    owner = _owner(location, model)
     if error["type"] == "extra_forbidden":
-        owner = model
-        for part in location[:-1]:
-            annotation = owner.model_fields[part].annotation if part in owner.model_fields else None
-            owner = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else owner
-            if part == "overrides":
-                owner = Override
         return f"there is no knob {dotted}{nearest(location[-1], owner.model_fields)}"
-    message = str(error["msg"]).removeprefix("Value error, ")
+    message = in_words(error)
+    if error["type"] == "string_pattern_mismatch":
+        message = f"does not fit; it is: {owner.model_fields[location[-1]].description}"
     shown = error.get("input")
-    got = f" (got {shown!r})" if isinstance(shown, (str, int, float, bool)) else ""
+    got = f" (got {_cut(repr(shown))})" if isinstance(shown, (str, int, float, bool)) else ""
     return f"{dotted}: {message}{got}" if dotted else message  # of several sections at once
+
+
+def _owner(location: list[str], model: type[BaseModel]) -> type[BaseModel]:
+    """The section that a knob is in."""
+    owner = model
+    for part in location[:-1]:
+        annotation = owner.model_fields[part].annotation if part in owner.model_fields else None
+        owner = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else owner
+        if part == "overrides":
+            owner = Override
+    return owner
+
+
+def _cut(text: str, longest: int = 60) -> str:
+    return text if len(text) <= longest else f"{text[:longest]} …"
 
 
 def _toml_value(value: Any) -> Any:

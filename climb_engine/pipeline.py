@@ -63,7 +63,7 @@ class Planned:
 
     stage: str
     digest: str
-    state: str  # "done", "partial" or "missing"
+    state: str  # "done", "partial", "missing" or "damaged"
     why: str
     optional: bool = False  # nothing needs it, so that it is made only when asked for by name
 
@@ -134,10 +134,17 @@ class Run:
         """The finished artifact of a stage; ClimbError when it is still to be made."""
         found = self.artifact(stage)
         if found is None:
+            if damaged := self.workspace.damaged(stage, self._addresses[stage]):
+                raise ClimbError(damaged.complaint)
             raise ClimbError(
                 f"{self.workspace.name}: {stage} is not there yet; 'climb run {self.workspace.name}' makes it"
             )
         return found
+
+    def damage(self, stage: str) -> str:
+        """What is wrong with the files of a stage that was finished, in a few words; "" where nothing is."""
+        damaged = self.workspace.damaged(stage, self._addresses[stage])
+        return damaged.damage if damaged else ""
 
     # ---- domains -> mixture --------------------------------------------------------------------------------------
 
@@ -386,13 +393,15 @@ class Run:
         """What stands for a stage in the addresses of those that need it: its own, or what came out of it."""
         if not BY_NAME[need].by_content:
             return address
-        if made := self.workspace.artifact(need, address):
+        if made := self.workspace.made(need, address):
             return str(made.facts.get("content", address))
         return self._contents.get(need, address)  # of what is not known yet nothing can have been made
 
     def _is_known(self, need: str) -> bool:
         """Whether what stands for a stage stays as it is."""
-        return not BY_NAME[need].by_content or need in self._contents or self.artifact(need) is not None
+        if not BY_NAME[need].by_content or need in self._contents:
+            return True
+        return self.workspace.made(need, self.address(need)) is not None
 
     def _sources(self, stage: Stage, wanted: Mapping[str, Any]) -> Any:
         try:
@@ -407,6 +416,8 @@ class Run:
         digest, optional = self._addresses[stage.name], stage.name not in ancestors(TRUNK, self.config)
         if self.artifact(stage.name):
             return Planned(stage.name, digest, "done", "", optional)
+        if damage := self.damage(stage.name):
+            return Planned(stage.name, digest, "damaged", f"{damage}; to be made again", optional)
         parts = self.workspace.partial_parts(stage.name, digest)
         if parts:
             return Planned(stage.name, digest, "partial", f"goes on after {parts} finished parts", optional)

@@ -9,9 +9,13 @@ from typing import Any
 
 from climb_engine.console import say, seconds_text, table
 from climb_engine.pipeline import Run
-from climb_engine.search.loop import Choice, Outcome, Search
+from climb_engine.search.loop import Choice, Outcome, Search, Trust
+from climb_engine.search.regression import FEWEST
+from climb_engine.search.threads import one_thread
 from climb_engine.tables import Fit
-from climb_engine.types import finite
+from climb_engine.types import Trial, finite
+
+_CHECKED = 300  # trials up to which a status cross-validates the predictor, which takes seconds
 
 
 def show_status(run: Run, search: Search | None, as_json: bool) -> None:
@@ -44,6 +48,8 @@ def status(run: Run, search: Search | None) -> dict[str, Any]:
             "expected_gain": finite(outcome.chosen.gain) if outcome.chosen else None,
             "expected_gain_interval_95": [finite(v) for v in outcome.chosen.gain_interval] if outcome.chosen else None,
             "predictor": vars(outcome.chosen.trust) if outcome.chosen and outcome.chosen.trust else None,
+            "predictor_now": vars(now) if (now := _trust_now(search)) else None,
+            "best": _best(search, outcome),
             "gain": finite(outcome.gain),
             "gain_interval_95": [finite(value) for value in outcome.gain_interval],
             "gain_pairs": [{"chosen": chosen, "natural": natural} for chosen, natural in outcome.pairs],
@@ -85,14 +91,18 @@ def show_outcome(search: Search) -> None:
     say(f"  natural mixture  {_scores(outcome.natural)}")
     if outcome.chosen:
         say(f"  chosen mixture   {_scores(outcome.confirmed)}; predicted {outcome.chosen.predicted:.4f}")
+    elif best := _best(search, outcome):
+        _show_best(best)
     if math.isfinite(outcome.gain):
         say(f"  gain             {_gain(outcome)}")
         if len(outcome.gains) > 1:
             say(f"    by metric      {_gains(outcome)}")
+    now = _trust_now(search)
     if outcome.chosen:
-        _show_trust(outcome.chosen)
-        if search.finished:
-            say(f"  one more round   {search.stop_hint().text}")
+        _show_expected(outcome.chosen)
+    _show_trust(outcome.chosen.trust if outcome.chosen else None, now)
+    if search.finished:
+        say(f"  one more round   {_one_more(search, now)}")
     if math.isfinite(outcome.noise_sd):
         ratio = f"signal to noise {outcome.signal_to_noise:.2f}"
         say(f"  noise            sd {outcome.noise_sd:.4f} of a run ({outcome.noise_freedom} degrees); {ratio}")
@@ -126,8 +136,8 @@ def show_fit(found: Fit, as_json: bool) -> None:
 def _show_mixture(search: Search, outcome: Outcome) -> None:
     if outcome.chosen:
         title, weights = "Chosen mixture", outcome.chosen.mixture.weights
-    elif outcome.best:
-        title, weights = f"Best measured so far (trial {outcome.best.id})", outcome.best.mixture.weights
+    elif best := _leader(search):
+        title, weights = f"Best measured so far (trial {best.id})", best.mixture.weights
     else:
         return
     share = search.space.share
@@ -158,17 +168,67 @@ def _gains(outcome: Outcome) -> str:
     return "; ".join(told) + " (beyond the noise where it says better or worse)"
 
 
-def _show_trust(chosen: Choice) -> None:
+def _show_best(best: dict[str, Any]) -> None:
+    """The best single run so far, with what keeps one from believing it."""
+    say(f"  best so far      {best['score']:.4f} (trial {best['id']}, 1 run)")
+    if best["gain"] is not None:
+        flatters = "the best of many single runs flatters itself"
+        pairs = "" if best["paired"] else ", and it shares no seed with natural's"
+        say(f"    over natural   {best['gain']:+.4f}; {flatters}{pairs}: the search confirms its choice at the end")
+
+
+def _best(search: Search, outcome: Outcome) -> dict[str, Any] | None:
+    """The best measured trial that is no run of the natural mixture, and its lead over the mean of those."""
+    best = _leader(search)
+    if best is None:
+        return None
+    natural = sum(outcome.natural) / len(outcome.natural) if outcome.natural else math.nan
+    paired = any(t.origin == "natural" and t.result and t.seed == best.seed for t in search.own)
+    score = search.score(best)
+    return {"id": best.id, "score": finite(score), "gain": finite(score - natural), "paired": paired}
+
+
+def _leader(search: Search) -> Trial | None:
+    others = [trial for trial in search.own if trial.result and trial.origin != "natural"]
+    return max(others, key=search.score, default=None)
+
+
+def _show_expected(chosen: Choice) -> None:
     low, high = chosen.gain_interval
     if math.isfinite(low):
         say(f"  expected gain    {chosen.gain:+.4f}, 95 % {low:+.4f} to {high:+.4f}, by the predictor")
-    if chosen.trust:
-        trust = chosen.trust
-        how = f"{trust.predictor}{' by metric' if trust.by_metric else ''} on {trust.trials} trials"
-        inside = f"{trust.coverage:.0%} inside the 80 % interval"
-        say(f"  predictor        {how}: cross-validated rank correlation {trust.spearman:.2f}, {inside}")
-        if trust.warning:
-            say(f"Warning: {trust.warning}")
+
+
+def _show_trust(chosen: Trust | None, now: Trust | None) -> None:
+    """The predictor as it was when it chose, as it is now, or both where it has learned from more since."""
+    if chosen and now and chosen.trials != now.trials:
+        say(f"  predictor        when it chose: {_checked(chosen)}")
+        say(f"    now            {_checked(now)}")
+    elif trust := now or chosen:
+        say(f"  predictor        {_checked(trust)}")
+    if (latest := now or chosen) and latest.warning:
+        say(f"Warning: {latest.warning}")
+
+
+def _checked(trust: Trust) -> str:
+    how = f"{trust.predictor}{' by metric' if trust.by_metric else ''} on {trust.trials} trials"
+    inside = f"{trust.coverage:.0%} inside the 80 % interval"
+    return f"{how}: cross-validated rank correlation {trust.spearman:.2f}, {inside}"
+
+
+def _trust_now(search: Search) -> Trust | None:
+    """The predictor cross-validated on what is measured by now; None where that is too little, or would take long."""
+    measured = sum(math.isfinite(search.score(trial)) for trial in search.trials)
+    if not FEWEST <= measured <= _CHECKED or search.config.predictor == "auto":
+        return None
+    with one_thread():
+        return search.trust(search.validation())
+
+
+def _one_more(search: Search, trust: Trust | None) -> str:
+    with one_thread():
+        hint = search.stop_hint(trust or (search.choice.trust if search.choice else None))
+    return f"{hint.text} (costs {seconds_text(hint.seconds)} of training, {hint.flops:.1e} FLOPs)"
 
 
 def _fit(found: Fit, domains: tuple[str, ...]) -> dict[str, Any]:

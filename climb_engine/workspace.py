@@ -13,10 +13,12 @@ import io
 import json
 import os
 import re
+import shutil
+import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from climb_engine.config import RunConfig
 from climb_engine.types import ClimbError
 
 ROW_GROUP = 1024  # rows, so that one document is read without its neighbours' thousands
+_LOOK = 2.0  # seconds for which the sizes of an artifact's files count as seen; one that is gone is missed at once
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -46,7 +49,8 @@ def slug(name: str) -> str:
     """``name`` itself if it can be the name of a folder of ours, else ClimbError: it must not leave the runs folder."""
     if not _SLUG.fullmatch(name):
         raise ClimbError(
-            f"{name!r} cannot be a name: use up to 64 letters, digits, '.', '_' and '-', a letter or digit first"
+            f"{name!r} cannot be a name: use up to 64 of the letters a to z and A to Z, digits, '.', '_' and '-', "
+            "a letter or digit first"
         )
     return name
 
@@ -114,8 +118,8 @@ class Artifact:
     @cached_property
     def manifest(self) -> Mapping[str, Any]:
         """Kind, digest, knobs, inputs, library versions, device, seconds, parts and the stage's facts."""
-        manifest: Mapping[str, Any] = read_json(self.folder / "manifest.json")
-        return manifest
+        path = self.folder / "manifest.json"
+        return _read_manifest(path, path.stat().st_mtime_ns)
 
     @property
     def digest(self) -> str:
@@ -133,18 +137,53 @@ class Artifact:
         """Number of parts, the same through every stage."""
         return int(self.manifest["parts"])
 
+    @property
+    def damage(self) -> str:
+        """What is wrong with its files: "part-00003.npy is missing"; "" where nothing is."""
+        try:
+            wrong = _damage(self.folder, self.folder.stat().st_mtime_ns, int(time.monotonic() / _LOOK))
+        except FileNotFoundError:
+            return "its folder is gone"  # perhaps while we look, to be made again
+        first = " ".join(next(iter(wrong.items()), ()))
+        return first + (f", and {len(wrong) - 1:,} more" if len(wrong) > 1 else "")
+
+    @property
+    def complaint(self) -> str:
+        """The damage in a sentence, with what to do."""
+        run, kind = self.folder.parents[1].name, self.folder.name.rpartition("-")[0]
+        return f"{run}: {kind} is damaged: {self.damage}; 'climb run {run} --until {kind}' makes it again"
+
     def table(self, name: str | int, columns: Sequence[str] | None = None) -> pa.Table:
-        """A table by name, or a part's by number."""
-        return pq.read_table(self.folder / f"{file_name(name)}.parquet", columns=columns)
+        """A table by name, or a part's by number. ClimbError where the file is gone or damaged."""
+        with self.reading(f"{file_name(name)}.parquet") as path:
+            return pq.read_table(path, columns=columns)
 
     def tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """The parts' tables in order, one at a time."""
         return (self.table(part, columns) for part in range(self.parts))
 
     def array(self, name: str | int) -> np.ndarray:
-        """An array by name, or a part's by number; memory-mapped, read-only."""
-        array: np.ndarray = np.load(self.folder / f"{file_name(name)}.npy", mmap_mode="r", allow_pickle=False)
+        """An array by name, or a part's by number; memory-mapped, read-only. ClimbError as ``table``."""
+        with self.reading(f"{file_name(name)}.npy") as path:
+            array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
         return array
+
+    @contextlib.contextmanager
+    def reading(self, name: str) -> Iterator[Path]:
+        """The path of a file to read within; ClimbError where that fails because it is gone or damaged."""
+        path = self.folder / name
+        try:
+            yield path
+        except (OSError, EOFError, ValueError) as error:
+            if "No match for FieldRef" in str(error):
+                raise  # there is no such column, which is our mistake
+            _damage.cache_clear()
+            if (self.folder / "manifest.json").exists() and self.damage:
+                raise ClimbError(self.complaint) from error
+            told = str(error).splitlines()[0] if str(error) else "it is empty"
+            raise ClimbError(
+                f"{path}: cannot be read ({told}). If it is damaged, remove its folder and run the same command again"
+            ) from error
 
     def path(self, name: str) -> Path:
         """The path of a file for a library that wants one."""
@@ -189,11 +228,59 @@ class ArtifactWriter(Artifact):
         write_atomically(self.folder / name, content)
 
     def finish(self, manifest: Mapping[str, Any]) -> Artifact:
-        """Write the manifest and rename the folder into place."""
-        write_atomically(self.folder / "manifest.json", json.dumps(manifest, indent=1).encode())
+        """Write the manifest, with the sizes of all files, and rename the folder into place."""
+        files = {path.name: path.stat().st_size for path in sorted(self.folder.iterdir())}
+        files.pop("manifest.json", None)
+        write_atomically(self.folder / "manifest.json", json.dumps({**manifest, "files": files}, indent=1).encode())
         self.folder.rename(self.final)
         _sync_folder(self.final.parent)
         return Artifact(self.final)
+
+
+@lru_cache(maxsize=256)
+def _read_manifest(path: Path, changed: int) -> Mapping[str, Any]:  # noqa: ARG001 - read anew when the file changed
+    manifest: Mapping[str, Any] = read_json(path)
+    return manifest
+
+
+@lru_cache(maxsize=256)
+def _damage(folder: Path, changed: int, moment: int) -> Mapping[str, str]:  # noqa: ARG001 - when to look again
+    """What is wrong with each file of an artifact that is gone or not as long as it was."""
+    if not (folder / "manifest.json").exists():
+        return {"manifest.json": "is missing"}
+    try:
+        manifest = read_json(folder / "manifest.json")
+    except (OSError, ValueError):
+        return {"manifest.json": "cannot be read"}
+    with os.scandir(folder) as found:
+        there = {one.name: one.stat().st_size for one in found}
+    wanted = manifest.get("files") or {name: there.get(name) for name in _parts_of(manifest["parts"], there)}
+    gone = {name: "is missing" for name in wanted if name not in there}
+    return gone | {name: "is not whole" for name, size in wanted.items() if name in there and there[name] != size}
+
+
+def _parts_of(parts: int, there: Iterable[str]) -> list[str]:
+    """The files that an artifact whose manifest lists none must have: all parts of what it has some parts of."""
+    suffixes = {name[10:] for name in there if re.match(r"part-\d{5}\.", name)}
+    return [f"{file_name(part)}{suffix}" for suffix in sorted(suffixes) for part in range(parts)]
+
+
+def _reopen(final: Path, partial: Path) -> None:
+    """Make a damaged artifact an unfinished one.
+
+    Its whole parts stay where nothing but parts is damaged: they are functions of what does not change.
+    """
+    _damage.cache_clear()
+    artifact = Artifact(final)
+    wrong = _damage(final, 0, 0)
+    lost = {name.partition(".")[0] for name in wrong}
+    if partial.exists() or not all(stem.startswith("part-") for stem in lost) or "files" not in artifact.manifest:
+        shutil.rmtree(final)
+        return
+    for path in final.iterdir():
+        if path.name.partition(".")[0] in {*lost, "manifest"}:
+            path.unlink()
+    final.rename(partial)
 
 
 def file_name(name: str | int) -> str:
@@ -275,15 +362,28 @@ class Workspace:
         write_atomically(self.config_path, config.to_toml().encode())
 
     def artifact(self, kind: str, digest: str) -> Artifact | None:
-        """The finished artifact at an address, if there is one."""
-        folder = self._artifacts / f"{kind}-{digest}"
-        return Artifact(folder) if (folder / "manifest.json").exists() else None
+        """The finished artifact at an address, if there is one and nothing is wrong with its files."""
+        found = Artifact(self._folder(kind, digest))
+        return None if found.damage else found
+
+    def made(self, kind: str, digest: str) -> Artifact | None:
+        """The artifact that was finished at an address, for its manifest: files of it may be damaged by now."""
+        found = Artifact(self._folder(kind, digest))
+        try:
+            return found if found.manifest else None
+        except (OSError, ValueError):
+            return None
+
+    def damaged(self, kind: str, digest: str) -> Artifact | None:
+        """The finished artifact at an address of which files are gone or not whole."""
+        found = Artifact(self._folder(kind, digest))
+        return found if found.folder.is_dir() and found.damage else None
 
     def artifacts(self, kind: str) -> tuple[Artifact, ...]:
-        """All finished artifacts of this kind, the one finished last first."""
-        found = [folder for folder in self._artifacts.glob(f"{kind}-*") if (folder / "manifest.json").exists()]
-        found.sort(key=lambda folder: (folder / "manifest.json").stat().st_mtime_ns, reverse=True)
-        return tuple(Artifact(folder) for folder in found)
+        """All finished artifacts of this kind with nothing wrong, the one finished last first."""
+        found = [one for one in map(Artifact, self._artifacts.glob(f"{kind}-*")) if not one.damage]
+        found.sort(key=lambda one: (one.folder / "manifest.json").stat().st_mtime_ns, reverse=True)
+        return tuple(found)
 
     def latest(self, kind: str) -> Artifact | None:
         """The artifact of this kind that was finished last, whatever its address."""
@@ -295,9 +395,12 @@ class Workspace:
 
     @contextlib.contextmanager
     def writing(self, kind: str, digest: str) -> Iterator[ArtifactWriter]:
-        """Hold the right to write the artifact at an address, going on where a stopped writer left it."""
+        """Hold the right to write the artifact at an address, going on where a stopped writer or damage left it."""
+        final, partial = self._folder(kind, digest), self._partial(kind, digest)
         with lock(self._artifacts / f".lock-{kind}-{digest}", f"stage {kind}"):
-            yield ArtifactWriter(self._partial(kind, digest), self._artifacts / f"{kind}-{digest}")
+            if self.damaged(kind, digest):
+                _reopen(final, partial)
+            yield ArtifactWriter(partial, final)
 
     def log(self, digest: str) -> Log:
         """The search's log at an address."""
@@ -326,6 +429,9 @@ class Workspace:
     @property
     def _artifacts(self) -> Path:
         return self.folder / "artifacts"
+
+    def _folder(self, kind: str, digest: str) -> Path:
+        return self._artifacts / f"{kind}-{digest}"
 
     def _partial(self, kind: str, digest: str) -> Path:
         return self._artifacts / f".partial-{kind}-{digest}"

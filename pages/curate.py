@@ -5,17 +5,19 @@ import streamlit as st
 from app import session
 from app.curate import box, history, merge, prune, rate, state
 from app.curation import curated
-from app.opening import folder_or_stop
+from app.opening import folder_or_stop, whole_or_stop
 from app.words import plain
 from climb_engine.pipeline import Run
 
+NEEDED = ("corpus", "embedding", "clustering", "quality")
 PARTS = ("prune", "merge", "rate", "history")
 
 st.title("Curate")
 folder = folder_or_stop()
 with session.explained():
     run = Run(folder.folder)
-    waiting = [stage for stage in ("corpus", "embedding", "clustering", "quality") if run.artifact(stage) is None]
+    whole_or_stop(run, NEEDED)
+    waiting = [stage for stage in NEEDED if run.artifact(stage) is None]
     if "embedding" in waiting or "clustering" in waiting:
         st.caption(
             f"{plain(folder.name)} has no clusters yet: {', '.join(waiting)} must run. The overview's button does."

@@ -1,7 +1,5 @@
 """Where the run stands, what was found, and the next step."""
 
-from pathlib import Path
-
 import streamlit as st
 
 from app import earlier, guide, session
@@ -41,7 +39,7 @@ with session.explained():
     plan = foreseen(run).plan()
     search = session.read_search(run)
     exports = former(folder)
-    earlier.pointer(run, Path(__file__).with_name("search.py"))
+    earlier.pointer(run, "search")
     if not mend(run, search, job):
         step = next_step(plan, search, run.config.search)
         panels.next_step(run, after(run, search, exports, step), job)

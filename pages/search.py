@@ -3,10 +3,10 @@
 import streamlit as st
 
 from app import earlier, session
-from app.opening import folder_or_stop
+from app.opening import folder_or_stop, whole_or_stop
 from app.search import filtering, head, launch, losses, ownmixture, panels, trialtable
 from app.search.beside import beside
-from app.search.fitting import catch_up, fitted
+from app.search.fitting import catch_up, coming, fitted
 from app.search.notes import read_notes
 from app.search.view import look
 from app.words import plain
@@ -23,6 +23,7 @@ with session.explained():
         launch.launch(run, search, plan, job)
         earlier.others(run)
     if search is None:
+        whole_or_stop(run, ("domains", "tokens"))
         st.caption(
             plain(f"{folder.name} has no domains to mix yet. The button makes them; they are what a search is over.")
         )
@@ -36,27 +37,27 @@ with session.explained():
         st.stop()
     head.head(view, fit)
     head.warning(view, fit)
-    if fit and not search.finished:
-        st.caption(plain(f"Another iteration: {fit.hint.text}."))
+    head.hint(view, fit)
     filtering.take_click()
     passed = filtering.filter_bar(view).of(view)
     filtering.counted(view, passed)
     notes = read_notes(folder.folder, run.search_digest)
     halves = st.grid(2, min_column_width=400, gap="medium", key="search.map")
-    with halves.cell():
-        panels.the_map(view, fit, passed)
+    on_the_left = halves.cell()
     with halves.cell():
         selected = beside(view, fit, passed, notes)
     sides = st.grid(2, min_column_width=380, gap="medium", key="search.charts")
     with sides.cell():
         panels.best_so_far(view, passed)
     with sides.cell():
-        panels.foretold(view, fit, passed)
+        panels.foretold(view, fit, passed, coming(view, living))
     with sides.cell(column_span="all"):
         panels.weights_move(view, passed)
     with sides.cell():
-        panels.domain_effects(view, fit)
+        panels.domain_effects(view, fit, coming(view, living))
     with sides.cell():
         losses.stored_curves(view, passed, selected)
     trialtable.table(view, fit, passed, notes)
+    with on_the_left:  # last of all, since the first time the map takes a moment
+        panels.the_map(view, fit, passed)
     catch_up(view, living)

@@ -13,7 +13,8 @@ ROOT = Path(__file__).parents[1]
 HEAVY = ("torch", "faiss", "lightgbm", "ray", "transformers", "sentence_transformers", "sklearn", "streamlit", "plotly")
 MAY_IMPORT = {
     "types": set(),
-    "config": {"types"},
+    "faults": set(),
+    "config": {"types", "faults"},
     "packages": {"types"},
     "workspace": {"types", "config"},
     "runners": {"types"},
@@ -71,6 +72,7 @@ INSIDE = {  # the few edges between neighbours in a room
     "search/renaming": {"objective"},
     "search/loop": {
         "space",
+        "threads",
         "predictor",
         "regression",
         "objective",
@@ -103,8 +105,9 @@ INSIDE = {  # the few edges between neighbours in a room
     "compare/table": {"outcome"},
     "compare/figure": {"outcome"},
     "compare/engine": {"doremi", "figure", "outcome", "plan", "search", "table", "targets"},
-    "cli/program": {"arguments", "compare", "curate", "export", "rate", "runs", "search"},
+    "cli/program": {"arguments", "compare", "curate", "export", "knobs", "rate", "runs", "search"},
     "cli/compare": {"arguments"},
+    "cli/knobs": {"arguments"},
     "cli/runs": {"arguments"},
     "cli/rate": {"arguments"},
     "cli/search": {"arguments"},

@@ -2,10 +2,13 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from climb_engine import cli
@@ -67,6 +70,26 @@ def test_what_a_user_can_mend_is_said_in_one_line_and_exits_with_3(climb, docs, 
     assert message in err
     assert err.count("\n") == 1
     assert out == ""
+
+
+@pytest.mark.parametrize(
+    ("column", "texts", "message"),
+    [
+        ("text", [], "no document was accepted (the inputs hold none); check corpus.inputs and corpus.text_column"),
+        ("content", ["A text."], "there is no column 'text' (see corpus.text_column); the columns are content"),
+        ("text", ["  ", ""], "no document was accepted (2 empty)"),
+    ],
+)
+def test_init_says_what_is_wrong_with_the_inputs_and_makes_nothing(climb, tmp_path, column, texts, message):
+    pq.write_table(pa.table({column: pa.array(texts, pa.string())}), tmp_path / "docs.parquet")
+    code, out, err = climb("init", "mine", tmp_path / "docs.parquet")
+    assert (code, out) == (3, "")
+    assert message in err
+    assert not (tmp_path / "runs/mine").exists()
+
+
+def test_init_does_not_ask_the_hub(climb):
+    assert climb("init", "mine", "hf:somebody/something")[0] == 0
 
 
 @pytest.mark.parametrize("words", [("nonsense",), ("status",), ("search", "x", "--iterations", "many")])
@@ -137,6 +160,57 @@ def test_status_tells_people_and_programs(climb, finished_run):
 
 
 @pytest.mark.network
+def test_status_tells_the_predictor_as_it_was_when_it_chose_and_as_it_is_now(climb, finished_run):
+    runs = finished_run.workspace.folder.parent
+    out = climb("status", "tiny", runs=runs)[1]
+    then, now = re.search(r"when it chose: .* on (\d+) trials: .*\n\s+now\s+.* on (\d+) trials:", out).groups()
+    values = json.loads(climb("status", "tiny", "--json", runs=runs)[1])["search"]
+    assert (int(then), int(now)) == (values["predictor"]["trials"], values["predictor_now"]["trials"])
+    assert int(now) == len(values["trials"]) > int(then)
+    low, hint = values["predictor_now"]["spearman"] < 0.6, re.search("worth it|stop here", out)
+    assert ("cannot be told" in out) == low == (hint is None)
+
+
+@pytest.mark.network
+def test_status_in_the_middle_tells_the_best_score_its_lead_and_why_not_to_believe_it(climb, own_run):
+    runs = own_run.workspace.folder.parent
+    path = next(own_run.workspace.folder.glob("search/*.jsonl"))
+    lines = path.read_text().splitlines(keepends=True)
+    second = next(i for i, line in enumerate(lines) if json.loads(line).get("iteration") == 2)
+    path.write_text("".join(lines[:second]))
+    out = climb("status", "tiny", runs=runs)[1]
+    values = json.loads(climb("status", "tiny", "--json", runs=runs)[1])["search"]
+    drawn = {trial["id"]: trial["score"] for trial in values["trials"] if trial["origin"] != "natural"}
+    best = max(drawn, key=drawn.get)
+    lead = drawn[best] - sum(values["natural"]) / len(values["natural"])
+    assert values["best"]["id"] == best
+    assert values["best"]["gain"] == pytest.approx(lead)
+    assert f"Best measured so far (trial {best})" in out
+    assert f"{drawn[best]:.4f} (trial {best}, 1 run)" in out
+    assert f"{lead:+.4f}; the best of many single runs flatters itself, and it shares no seed" in out
+    assert "on 9 trials: cross-validated rank correlation" in out
+    assert values["predictor"] is None
+    assert values["predictor_now"]["trials"] == 9
+
+
+@pytest.mark.network
+def test_a_part_that_is_gone_is_told_by_every_command_that_reads_it_and_made_again(climb, own_run):
+    runs, part = own_run.workspace.folder.parent, own_run.needed("clustering").folder / "part-00001.parquet"
+    before = part.read_bytes()
+    part.unlink()
+    stages = json.loads(climb("plan", "tiny", "--json", runs=runs)[1])
+    assert {stage["stage"]: stage["state"] for stage in stages}["clustering"] == "damaged"
+    assert [stage["stage"] for stage in stages if stage["state"] not in ("done", "missing")] == ["clustering"]
+    assert "part-00001.parquet is missing" in climb("status", "tiny", runs=runs)[1]
+    for words in (("clusters", "tiny"), ("cluster", "tiny", 0), ("override", "tiny", "prune", 0)):
+        code, _, err = climb(*words, runs=runs)
+        assert code == 3
+        assert "tiny: clustering is damaged: part-00001.parquet is missing; 'climb run tiny" in err
+    assert climb("run", "tiny", runs=runs)[0] == 0
+    assert part.read_bytes() == before
+    assert climb("clusters", "tiny", runs=runs)[0] == 0
+
+
 def test_proxies_can_be_trained_elsewhere(climb, own_run, tmp_path):
     runs = own_run.workspace.folder.parent
     for log in (own_run.workspace.folder / "search").iterdir():

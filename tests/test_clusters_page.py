@@ -14,6 +14,7 @@ from app.colours import decided_colours, domain_colours
 from climb_engine import curation
 from climb_engine.config import Override, RunConfig
 from climb_engine.pipeline import Run
+from climb_engine.types import METRICS
 from tests.apptest import PATIENCE, ROOT, ended, pressed, settled, shown, turned, words
 from tests.test_pages import CHROMIUM, HOSTILE, SMALL, TOPICS, begun, corpus, documents, leaves, server  # noqa: F401 - fixtures are found by their names
 
@@ -165,12 +166,17 @@ def test_documents_are_read_as_they_are_never_as_markup(mapped):
 
 
 @pytest.mark.network
-def test_a_cluster_is_pruned_with_a_reason_shown_as_pending_and_taken_back(mapped):
+def test_a_cluster_is_pruned_with_a_reason_by_a_draft_and_taken_back(mapped):
     app = shown("clusters")
     app.selectbox(key="cluster").select("c1").run()
     assert app.button(key="keep").disabled
-    app.text_input(key="why").set_value("**boats** are dull")
+    reason(app).set_value("**boats** are dull")
     app = pressed(app, "prune")
+    assert not Run(mapped).config.domains.overrides
+    assert "Not applied yet: prune c1, because: **boats** are dull" in words(app).replace("yet:**", "yet:")
+    assert "1 cluster would fare differently" in words(app)
+    assert app.button(key="prune").disabled
+    app = pressed(app, "curate.apply")
     (override,) = Run(mapped).config.domains.overrides
     assert (override.action, override.cluster, override.why) == ("prune", 1, "**boats** are dull")
     assert override.when.startswith("20")
@@ -191,8 +197,8 @@ def test_a_cluster_is_pruned_with_a_reason_shown_as_pending_and_taken_back(mappe
 def test_a_cluster_is_moved_to_a_new_domain_and_the_stages_run_again(mapped):
     app = shown("clusters")
     app.selectbox(key="cluster").select("c1").run()
-    app.text_input(key="new-domain").set_value("boats").run()
-    app = pressed(app, "move-there")
+    keyed(app.text_input, "new-domain").set_value("boats").run()
+    app = pressed(pressed(app, "move-there"), "curate.apply")
     assert app.subheader[0].value == "boats"
     assert "→ boats" in words(app)
     pressed(app, "again")
@@ -207,10 +213,98 @@ def test_a_cluster_is_moved_to_a_new_domain_and_the_stages_run_again(mapped):
 def test_an_override_that_cannot_be_is_refused_and_changes_nothing(mapped):
     app = shown("clusters")
     app.selectbox(key="cluster").select("c1").run()
-    app.text_input(key="new-domain").set_value("My Boats!").run()
+    keyed(app.text_input, "new-domain").set_value("My Boats!").run()
     app = pressed(app, "move-there")
+    assert "move c1 to My Boats!: " in words(app)
     assert "try 'my-boats'" in words(app)
+    assert "domains.overrides" not in words(app)
+    assert "Not applied yet" not in words(app)
     assert not Run(mapped).config.domains.overrides
+
+
+@pytest.mark.network
+def test_a_reason_is_of_one_cluster_and_of_one_decision(mapped):
+    app = shown("clusters")
+    app.selectbox(key="cluster").select("c1").run()
+    reason(app).set_value("leaking reason").run()
+    pressed(app, "next")
+    assert app.selectbox(key="cluster").value == "c2"
+    assert reason(app).value == ""
+    pressed(app, "prune")
+    app.selectbox(key="cluster").select("c3").run()
+    reason(app).set_value("of c3").run()
+    pressed(app, "prune")
+    assert reason(app).value == ""
+    pressed(app, "keep")
+    assert "c3" not in draft(app)
+    pressed(app, "prune")
+    app.text_input(key="curate.why").set_value("of the rest").run()
+    pressed(app, "curate.apply")
+    assert [(one.cluster, one.why) for one in Run(mapped).config.domains.overrides] == [
+        *((2, "of the rest"), (3, "of the rest"))
+    ]
+    app.selectbox(key="cluster").select("c4").run()
+    pressed(app, "prune")
+    assert app.text_input(key="curate.why").value == ""
+
+
+@pytest.mark.network
+def test_a_draft_of_a_cluster_is_beside_what_is_so_and_a_keep_takes_it_back(mapped):
+    app = shown("clusters")
+    app.selectbox(key="cluster").select("c1").run()
+    home = app.subheader[0].value
+    pressed(app, "prune")
+    assert app.subheader[0].value == home
+    assert "would be pruned" in words(app)
+    pressed(app, "keep")
+    assert "Not applied yet" not in words(app)
+    assert "would be" not in words(app)
+    pressed(pressed(app, "prune"), "curate.apply")
+    assert app.subheader[0].value == "c1"  # the badge says that it is pruned
+    assert not Run(mapped).artifact("domains")
+
+
+@pytest.mark.network
+def test_scores_of_a_document_are_told_by_their_metric(mapped):
+    app = shown("clusters")
+    app.selectbox(key="cluster").select("c1").run()
+    first = next(
+        caption.value for caption in app.caption if "document" in caption.value and "characters" in caption.value
+    )
+    row = int(re.search(r"document (\d+)", first)[1])
+    for metric, column in Run(mapped).needed("quality").table(0).to_pydict().items():
+        if metric in METRICS:
+            assert f"{metric} {column[row]:.1f}" in words(app)
+    assert "mean score" not in words(app)
+
+
+# Files that are gone or cut
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("stage", ["corpus", "embedding", "clustering", "quality"])
+def test_a_part_that_is_gone_is_told_and_made_again(mapped, stage):
+    clusters = Run(mapped).needed("clustering").table(0)
+    part = next(mapped.glob(f"artifacts/{stage}-*/part-00000.[pn]*"))
+    part.unlink()
+    for page in ("clusters", "curate"):
+        app = shown(page)
+        assert f"{stage} is damaged: {part.name} is missing" in words(app)
+        assert "climb run tiny" in words(app)
+        assert "Traceback" not in words(app)
+    assert f"damaged: {part.name} is missing" in words(shown("overview"))
+    Run(mapped).run("domains")
+    assert part.exists()
+    assert Run(mapped).needed("clustering").table(0) == clusters
+    assert "damaged" not in words(shown("clusters"))
+
+
+@pytest.mark.network
+def test_a_map_that_is_damaged_is_told_and_the_clusters_are_shown_without(mapped):
+    next(mapped.glob("artifacts/projection-*/part-00000.npy")).unlink()
+    app = shown("clusters")
+    assert "The map of single documents is damaged: part-00000.npy is missing" in words(app)
+    assert "6 clusters are drawn" in words(app)
 
 
 @pytest.mark.network
@@ -254,6 +348,19 @@ def picked(run: Path, rows) -> AppTest:
     app.run()
     assert not app.exception
     return app
+
+
+def keyed(kind, name: str):
+    """The widget of which the key begins so: the rest says what it is about."""
+    return next(widget for widget in kind if (widget.key or "").startswith(f"{name}."))
+
+
+def reason(app: AppTest):
+    return keyed(app.text_input, "why")
+
+
+def draft(app: AppTest) -> str:
+    return next((one.value for one in app.markdown if "Not applied yet" in one.value), "")
 
 
 def turn(app: AppTest, page: int) -> None:
@@ -390,7 +497,7 @@ def test_what_is_pruned_has_a_legend_on_the_map(mapped):  # noqa: ARG001
     app = shown("clusters")
     assert not [trace for trace in the_map(app)["data"] if trace.get("showlegend")]
     app.selectbox(key="cluster").select("c1").run()
-    pressed(app, "prune")
+    pressed(pressed(app, "prune"), "curate.apply")
     assert [trace["name"] for trace in the_map(app)["data"] if trace.get("showlegend")] == ["pruned"]
     app.selectbox(key="colour").select("source").run()
     assert len([trace for trace in the_map(app)["data"] if trace.get("showlegend")]) == 4
@@ -463,6 +570,7 @@ def test_in_a_browser_documents_are_clicked_lassoed_read_pruned_and_the_prune_un
         page.get_by_role("radio", name="Clusters", exact=True).click()
         settled(page)
         page.locator(".st-key-prune button").first.click()  # of the cluster, not of the selection
+        page.get_by_role("button", name="Apply").click()
         page.get_by_role("button", name="Undo").wait_for()
         assert len(Run(mapped).config.domains.overrides) == 1
         page.get_by_role("button", name="Undo").click()

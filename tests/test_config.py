@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from climb_engine.config import RunConfig, knobs
+from climb_engine.config import ProxyConfig, RunConfig, SearchConfig, knobs, unfit
 from climb_engine.types import ClimbError
 
 
@@ -52,7 +52,25 @@ def test_any_text_and_any_numbers_survive_the_round_trip(why, weights):
         ),
         ({"proxy": {"hidden": 30, "heads": 4}}, "hidden must be heads times an even number"),
         ({"search": {"iterations": [4, 0]}}, "every iteration needs at least 1 trial"),
-        ({"machine": {"device": "gpu"}}, "machine.device"),
+        (
+            {"machine": {"device": "gpu"}},
+            "machine.device: does not fit; it is: auto, cpu, cuda, cuda:N or mps. (got 'gpu')",
+        ),
+        (
+            {"search": {"iterations": [6_000_000_000_000, 4]}},
+            "search.iterations: an iteration takes at most 10,000 trials (got 6,000,000,000,000)",
+        ),
+        ({"search": {"iterations": [1] * 1001}}, "search.iterations: takes at most 1,000 entries"),
+        ({"search": {"iterations": []}}, "search.iterations: needs at least 1 entry"),
+        ({"search": {"iterations": ["abc"]}}, "search.iterations.0: must be a whole number (got 'abc')"),
+        ({"search": {"candidates": 10**12}}, "search.candidates: must be at most 10,000,000 (got 1000000000000)"),
+        ({"search": {"method": "best"}}, "search.method: must be 'bayesian', 'climb', 'regmix' or 'random'"),
+        ({"search": {"max_ratio": 1}}, "search.max_ratio: must be more than 1 (got 1)"),
+        ({"search": {"prior": {"a": "b"}}}, "search.prior.a: must be a number (got 'b')"),
+        ({"corpus": {"inputs": "docs.jsonl"}}, "corpus.inputs: must be a list (got 'docs.jsonl')"),
+        ({"corpus": {"text_column": ""}}, "corpus.text_column: must not be empty"),
+        ({"search": 3}, "search: must be name = value pairs (got 3)"),
+        ({"domains": {"overrides": [{"cluster": 1}]}}, "domains.overrides.0.action: is missing"),
         ({"quality": {"scorers": ["column"]}}, "the column scorer needs columns"),
     ],
 )
@@ -61,6 +79,21 @@ def test_a_fault_names_the_knob_and_what_to_do(values, message):
         RunConfig.parse(values, "config.toml")
     assert str(raised.value).startswith("config.toml: ")
     assert message in str(raised.value)
+
+
+@pytest.mark.parametrize("section", RunConfig.model_fields)
+def test_no_whole_number_is_so_large_that_something_breaks(section):
+    config = RunConfig()
+    for name, spec in type(getattr(config, section)).model_fields.items():
+        if spec.annotation is int:
+            with pytest.raises(ClimbError, match=rf"{section}\.{name}: must be at most [\d,]+ \(got 10+ …\)"):
+                config.with_values({f"{section}.{name}": 10**100})
+
+
+def test_a_knob_is_judged_by_itself():
+    assert unfit(SearchConfig, "iterations", [4, 0]) == "every iteration needs at least 1 trial"
+    assert unfit(SearchConfig, "iterations", [4, 2]) == ""
+    assert unfit(ProxyConfig, "hidden", 30) == ""  # whether it goes with heads is the whole section's affair
 
 
 def test_broken_toml_and_a_missing_file_are_named(tmp_path):

@@ -176,15 +176,40 @@ def test_lassoed_clusters_are_pruned_in_one_write_and_undone_at_once(tiny):
     two = kept_clusters(tiny)[:2]
     app = lassoed(shown(), two)
     assert "2 clusters selected" in words(app)
-    app.text_input(key="picked.why").set_value("**dull**")
+    reason(app).set_value("**dull**")
     app = pressed(app, "picked.prune")
     assert stored(tiny) == before
-    assert f"prune c{two[0]}; prune c{two[1]}" in words(app)
+    assert f"prune c{two[0]}, because: **dull**; prune c{two[1]}, because: **dull**" in words(app)
     app = pressed(app, "curate.apply")
     assert [(one.action, one.cluster, one.why) for one in overrides(tiny)] == [("prune", i, "**dull**") for i in two]
     assert all(one.when.startswith("20") for one in overrides(tiny))
     pressed(app, "undo")
     assert stored(tiny) == before
+
+
+def reason(app: AppTest):
+    return next(widget for widget in app.text_input if (widget.key or "").startswith("picked.why."))
+
+
+def test_a_reason_is_of_one_selection_and_of_one_decision(tiny):
+    one, two = kept_clusters(tiny)[:2]
+    app = lassoed(shown(), [one])
+    reason(app).set_value("leaking reason").run()
+    app = lassoed(app, [two])
+    assert reason(app).value == ""
+    app = pressed(app, "picked.prune")
+    reason(app).set_value("of two").run()
+    app = pressed(app, "picked.keep")
+    assert reason(app).value == ""
+    app = pressed(app, "picked.prune")
+    pressed(app, "curate.apply")
+    assert [(one.cluster, one.why) for one in overrides(tiny)] == [(two, "")]
+
+
+def test_a_batch_of_decisions_is_one_short_reason_to_run_again(tiny):
+    app = applied(kept_clusters(tiny)[:3])
+    reasons = next(one.value for one in app.caption if "Would run again" in one.value)
+    assert reasons.replace("\\", "").startswith("Would run again: domains (3 overrides more); and what follows: tokens")
 
 
 def test_another_visit_undoes_what_was_written_together(tiny):
@@ -301,11 +326,35 @@ def test_domains_are_merged_split_and_renamed_in_one_draft(tiny):
     assert "ocean" in decided(Run(tiny.workspace.folder)).names
 
 
+def test_a_pending_merge_is_told_alike_by_the_figures_and_the_chart(tiny):
+    one, two, *rest = decided(tiny).names
+    app = shown("merge")
+    app.selectbox(key="merge.one").select(one).run()
+    app.selectbox(key="merge.into").select(two).run()
+    app = pressed(app, "merge.add")
+    domains = next(metric for metric in app.metric if metric.label == "Domains")
+    m = len(rest) + 2
+    assert (domains.value, domains.delta) == (str(m - 1), f"{m} without the draft")
+    assert f"{m} domains at" in app.get("plotly_chart")[0].proto.spec
+    assert f", {m - 1} by the decisions by hand" in app.get("plotly_chart")[0].proto.spec
+
+
+def test_after_a_prune_by_hand_the_tree_says_how_many_the_limits_keep_and_how_many_are_kept(tiny):
+    kept = kept_clusters(tiny)
+    app = turned(applied(kept[:1]), "merge")
+    assert next(metric.value for metric in app.metric if metric.label == "Kept") == str(len(kept) - 1)
+    assert f"{len(kept)} clusters kept by the limits" in words(app)
+    assert f"{len(kept) - 1} are kept once the decisions by hand are in" in words(app)
+
+
 def test_a_name_that_cannot_be_is_refused_and_not_drafted(tiny):
     app = shown("merge")
-    app.selectbox(key="rename.name").select(decided(tiny).names[0]).run()
+    first = decided(tiny).names[0]
+    app.selectbox(key="rename.name").select(first).run()
     app.text_input(key="rename.to").set_value("My Boats!").run()
     app = pressed(app, "rename.add")
+    assert f"rename {first} as My Boats!: " in words(app)
+    assert "domains.overrides" not in words(app)
     assert "try 'my-boats'" in words(app)
     assert "Not applied yet" not in words(app)
 

@@ -483,6 +483,7 @@ def test_overrides_from_the_command_line(climb, own_run, tmp_path):  # noqa: F81
     assert "to be split into 2" in say("override", "tiny", "split", 2, "--parts", 2)
     say("override", "tiny", "note", "proofs", "--why", "look at this")
     assert "0  prune 0" in say("overrides", "tiny")
+    assert "6 overrides" in say("overrides", "tiny")
     actions = [one["action"] for one in json.loads(say("overrides", "tiny", "--json"))]
     assert actions == ["prune", "move", "rename", "merge", "split", "note"]
     assert "taken back: note proofs" in say("undo", "tiny")
@@ -491,6 +492,10 @@ def test_overrides_from_the_command_line(climb, own_run, tmp_path):  # noqa: F81
     assert own_run.workspace.config_path.read_bytes() == before
     say("overrides", "tiny", "--import", tmp_path / "o.toml", "--replace")
     assert len(json.loads(say("overrides", "tiny", "--json"))) == 5
+    say("overrides", "tiny", "--clear")
+    say("override", "tiny", "prune", 0)
+    assert "\n1 override\n" in say("overrides", "tiny")
+    assert "1 override taken back" in say("overrides", "tiny", "--clear")
     assert "give a cluster's number" in say("override", "tiny", "keep", "proofs", code=3)
     assert "needs parts = N" in say("override", "tiny", "split", 2, code=3)
     assert "takes one cluster or domain" in say("override", "tiny", "prune", 2, "x", code=3)

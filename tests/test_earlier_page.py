@@ -5,8 +5,8 @@ import pytest
 from climb_engine import curation
 from climb_engine.config import Override
 from climb_engine.pipeline import Run
-from tests.apptest import pressed, shown, turned, words
-from tests.test_pages import corpus, finished, tiny  # noqa: F401 - fixtures
+from tests.apptest import PATIENCE, pressed, settled, shown, turned, words
+from tests.test_pages import CHROMIUM, corpus, finished, server, tiny  # noqa: F401 - fixtures
 
 
 @pytest.fixture
@@ -45,6 +45,28 @@ def test_an_earlier_search_is_looked_at_from_page_to_page_and_left_again(pruned)
     app = pressed(turned(app, "search"), "earlier.leave")
     assert "to be read only" not in words(app)
     assert pruned.workspace.log(digest).path.read_bytes() == log
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+@pytest.mark.usefixtures("pruned")
+def test_in_a_browser_an_earlier_search_is_looked_at_from_the_overview(server):  # noqa: F811
+    playwright = pytest.importorskip("playwright.sync_api")
+    address, log = server
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.set_default_timeout(PATIENCE * 1000)
+        page.goto(f"{address}/?run=tiny")
+        page.get_by_role("button", name="Look at it").click()
+        page.get_by_text("An earlier search, to be read only.").wait_for()
+        settled(page)
+        assert page.url == f"{address}/search?run=tiny"
+        page.go_back()
+        page.get_by_role("heading", name="tiny").wait_for()
+        assert page.get_by_test_id("stException").count() == 0
+        browser.close()
+    assert "Traceback" not in log.read_text()
 
 
 def test_the_settings_of_an_earlier_search_are_taken_back(pruned):

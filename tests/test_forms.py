@@ -5,8 +5,8 @@ import json
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app.forms import as_text, bounds, from_text, kind_of
-from climb_engine.config import ClusteringConfig, DomainsConfig, ProxyConfig, RunConfig, SearchConfig
+from app.forms import as_text, from_text, kind_of
+from climb_engine.config import DomainsConfig, RunConfig, SearchConfig
 from climb_engine.types import ClimbError
 
 SECTIONS = tuple(RunConfig.model_fields)
@@ -105,23 +105,36 @@ def test_what_the_knob_refuses_is_told_by_the_knob():
 
 
 @pytest.mark.parametrize(
-    ("section", "knob", "expected"),
+    ("section", "widget", "knob", "value", "reason"),
     [
-        (ClusteringConfig, "keywords", (1, 50)),
-        (ClusteringConfig, "n_clusters", (0, None)),
-        (SearchConfig, "prior", (None, None)),
-        (SearchConfig, "prior_exponent", (0, 1)),
+        ("search", "number_input", "max_ratio", 0.5, "must be more than 1"),
+        ("search", "number_input", "candidates", 10**12, "must be at most 10,000,000"),
+        ("search", "text_input", "iterations", "6000000000000, 4", "takes at most 10,000 trials"),
+        ("search", "text_input", "iterations", "", "needs at least 1 entry"),
+        ("search", "text_area", "prior", 'a = "b"', "must be a number"),
+        ("clustering", "number_input", "keywords", 51, "must be at most 50"),
+        ("proxy", "number_input", "warmup", 1.0, "must be less than 1"),
+        ("corpus", "text_input", "text_column", "", "must not be empty"),
+        ("quality", "multiselect", "scorers", [], "needs at least 1 entry"),
     ],
 )
-def test_bounds_are_the_knob_s(section, knob, expected):
-    assert bounds(section.model_fields[knob]) == expected
+def test_what_is_wrong_with_a_value_is_said_below_its_widget(section, widget, knob, value, reason):
+    app = drawn(section, RunConfig())
+    assert not [one for one in app.markdown if "red" in one.value]
+    getattr(app, widget)(key=f"form.{knob}").set_value(value).run()
+    assert reason in "".join(one.value for one in app.markdown).replace("\\", "")
+    assert reason in app.error[0].value.replace("\\", "")
 
 
-def test_an_open_bound_is_not_itself_allowed():
-    low, _ = bounds(ProxyConfig.model_fields["learning_rate"])
-    assert 0 < low < 1e-300
-    _, high = bounds(ProxyConfig.model_fields["warmup"])
-    assert 0.999 < high < 1
+def test_what_cannot_be_read_takes_no_other_widget_away():
+    app = drawn("search", RunConfig())
+    before = [widget.key for widget in app.main if getattr(widget, "key", None)]
+    app.text_input(key="form.iterations").set_value("abc").run()
+    said = app.error[0].value.replace("\\", "")
+    assert "iterations: write whole numbers with commas between, such as 64, 32, 16" in said
+    assert "invalid literal" not in said
+    assert [widget.key for widget in app.main if getattr(widget, "key", None)] == before
+    assert {"form.max_weight", "form.prior"} <= {widget.key for widget in app.text_area}
 
 
 @pytest.mark.parametrize("section", SECTIONS)
@@ -147,8 +160,8 @@ def test_text_fields_read_back_what_they_show(kind, value):
 
 
 def test_broken_tables_are_refused():
-    with pytest.raises(ClimbError, match=r"thresholds: write lines of name"):
-        from_text("table", "quality : 3", "thresholds")
+    with pytest.raises(ClimbError, match=r"thresholds: write lines of name .*; line 2 is none: quality : 3$"):
+        from_text("table", "educational = 1\nquality : 3", "thresholds")
 
 
 def test_the_thresholds_are_shown_one_a_line():

@@ -1,6 +1,7 @@
 import functools
 import json
 import math
+import re
 from dataclasses import replace
 
 import hypothesis
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from climb_engine.config import SearchConfig
 from climb_engine.search.baselines import Spent
-from climb_engine.search.loop import Search, StopHint
+from climb_engine.search.loop import Search, StopHint, Trust
 from climb_engine.search.objective import Objective
 from climb_engine.search.outcome import mean_interval
 from climb_engine.search.reuse import Reusable
@@ -234,6 +235,18 @@ def test_natural_is_run_under_every_seed_that_confirms_so_that_all_of_them_are_p
     assert unasked.outcome().natural == ()
 
 
+def test_natural_is_confirmed_once_when_it_is_itself_the_best():
+    found = search([], config(method="random", confirm=2))
+    while trials := found.ask(99):
+        for trial in trials:
+            loss = 0.5 if trial.origin in ("natural", "confirm") else 1.0
+            found.tell(trial.id, Result({"loss/bpb": loss}, 1, 0.1, 1.0))
+    assert found.choice.mixture.weights == pytest.approx(found.space.natural)
+    assert [trial.seed for trial in found.trials if trial.origin == "natural"] == [0, 1, 2]
+    assert [trial.seed for trial in found.trials if trial.origin == "confirm"] == [3, 4]
+    assert found.outcome().gain == 0
+
+
 def test_what_was_suggested_before_it_was_chosen_is_confirmed_under_other_seeds():
     found = search([], config(method="random", confirm=2))
     own = Mixture(DOMAINS, BEST)
@@ -353,6 +366,25 @@ def test_the_stop_hint_says_to_stop_when_the_gain_would_drown_in_noise():
     assert not hint.go_on
     assert "stop here" in hint.text
     assert "worth it" in replace(hint, gain=0.01).text
+
+
+def test_the_stop_hint_says_what_it_weighs_the_gain_against():
+    found = drive(search([], config(method="bayesian", confirm=3)))
+    hint, sd = found.stop_hint(), found.outcome().noise_sd
+    assert hint.visible == pytest.approx(sd / math.sqrt(3))
+    assert f"the mean of 3 confirming runs is off by {hint.visible:.2g} (one standard error)" in hint.text
+    assert "runs differ" not in hint.text
+
+
+def test_a_predictor_that_is_not_trusted_gives_no_stop_hint():
+    trusted, not_trusted = (Trust("gp", True, 20, spearman, 0.8) for spearman in (0.7, 0.5))
+    hint = StopHint(gain=0.01, visible=0.004, trials=16, seconds=60.0, flops=1e12, trust=trusted)
+    assert "worth it" in hint.text
+    for gain in (0.01, 0.001):
+        doubted = replace(hint, gain=gain, trust=not_trusted)
+        assert not doubted.go_on
+        assert "cannot be told" in doubted.text
+        assert not re.search("worth it|stop here", doubted.text)
 
 
 def test_baselines_come_with_what_is_expected_of_them_and_the_cost_is_counted():

@@ -20,8 +20,8 @@ from climb_engine.config import RunConfig
 from climb_engine.jobs import jobs
 from climb_engine.pipeline import Run
 from climb_engine.types import ClimbError
-from climb_engine.workspace import Workspace
-from tests.apptest import PATIENCE, ROOT, cut_log, ended, pressed, shown, turned, words
+from climb_engine.workspace import Log, Workspace
+from tests.apptest import PATIENCE, ROOT, cut_log, ended, living_job, pressed, shown, turned, words
 
 HOSTILE = "<img src=x onerror=alert(1)> **bold** :red[red] $x$ [link](http://evil.example)"
 
@@ -310,6 +310,31 @@ def test_a_run_whose_stages_are_half_done_goes_on_with_them(tiny):
     app.run()
     assert {metric.label: metric.value for metric in app.metric}["Documents"] == "61"
     assert app.button(key="next").label == "Prove it on larger models"  # the mixture was exported before
+
+
+@pytest.mark.network
+def test_a_stage_at_work_is_not_called_to_do(tiny):
+    shutil.rmtree(next(tiny.glob("artifacts/trunk-*")))
+    with living_job(tiny, ["run"]):
+        event = {"stage": "trunk", "done": 1, "total": 10, "unit": "steps", "facts": {}, "time": time.time()}
+        Log(tiny / "jobs" / "20260101-000000-000000" / "events.jsonl").append(event)
+        captions = [caption.value for caption in shown().caption]
+    assert "at work" in captions
+    assert "to do" not in captions
+
+
+@pytest.mark.network
+def test_a_damaged_stage_is_shown_as_such_and_made_again_by_the_button(tiny):
+    part = next(tiny.glob("artifacts/tokens-*/part-00000.npy"))
+    part.write_bytes(part.read_bytes()[:-1])
+    app = shown()
+    assert "damaged: part-00000.npy is not whole" in words(app)
+    assert app.button(key="next").label == "Go on with the stages, from tokens"
+    for page in ("search", "compare", "export"):
+        assert "tokens is damaged: part-00000.npy is not whole" in words(turned(app, page))
+    pressed(turned(app, "overview"), "next")
+    assert ended(tiny).state == "done"
+    assert "damaged" not in words(shown())
 
 
 @pytest.mark.network

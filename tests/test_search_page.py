@@ -1,5 +1,6 @@
 """The search page in every state of a search: empty, half-way, finished, failed, and large."""
 
+import contextlib
 import json
 import re
 import shutil
@@ -12,7 +13,8 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app.search import fitting, trialtable
+from app.search import fitting, panels, trialtable
+from app.search.estimates import estimate
 from climb_engine.jobs import jobs
 from climb_engine.pipeline import Run
 from climb_engine.workspace import Workspace
@@ -140,6 +142,54 @@ def test_launching_trains_what_is_open_and_no_more(tiny):
     assert app.button(key="launch.go").label == "Run iteration 2 of 2"
 
 
+def before(run: Path, iteration: int) -> None:
+    """Leave the search where an iteration is not asked yet."""
+    known = events(run)
+    rewrite(run, known[: next(i for i, event in enumerate(known) if event.get("iteration") == iteration)])
+
+
+def test_what_the_next_step_costs_is_what_its_sentence_says(tiny):
+    before(tiny, 2)
+    said = words(shown())
+    assert "Trains 4 mixtures of iteration 2. Then chooses the mixture and confirms it with 2 fresh seeds." in said
+    assert "Costs: 6 proxy models" in said
+    assert "All that is left" not in said
+    run = Run(tiny)
+    run.suggest(dict.fromkeys(run.domains, 1 / len(run.domains)))
+    said = words(shown())
+    assert "Trains 1 mixture of your own and 4 mixtures of iteration 2. Then" in said
+    assert "Costs: 7 proxy models" in said
+
+
+def test_before_the_last_step_it_is_said_what_is_left_as_well(tiny):
+    cut(tiny, 7)
+    assert re.search(r"Costs: 2 proxy models, [^)]+\)\. All that is left: 8 proxy models, about", words(shown()))
+
+
+def test_what_waits_after_the_choice_is_trained_without_choosing_again(tiny):
+    run = Run(tiny)
+    run.suggest(dict.fromkeys(run.domains, 1 / len(run.domains)))
+    app = shown()
+    assert app.button(key="launch.go").label == "Train what is queued"
+    assert "Trains 1 mixture of your own. Costs: 1 proxy model," in words(app)
+
+
+def test_a_mixture_costs_in_the_launch_line_what_it_costs_by_the_hint(tiny):
+    cut(tiny, 9)
+    run = Run(tiny)
+    search = run.open_search()
+    hint, said = search.stop_hint(), estimate(run, run.config, search.own, 4)
+    assert (hint.trials, hint.flops, hint.seconds) == (4, pytest.approx(said.flops), pytest.approx(said.seconds))
+
+
+def test_how_the_predictor_was_when_it_chose_is_told_beside_how_it_is_now(tiny):
+    trust = Run(tiny).open_search().choice.trust
+    trials = len(Run(tiny).open_search().trials)
+    assert trust.trials < trials
+    then = f"When it chose, over {trust.trials}: {trust.spearman:.2f}, with {trust.coverage:.0%} inside"
+    assert f"Now, over {trials} trials. {then}" in words(shown())
+
+
 def test_a_failed_trial_is_told_as_plain_text(tiny):
     changed = [
         {"event": "failed", "trial": 5, "error": HOSTILE} if event.get("trial") == 5 else event
@@ -193,6 +243,8 @@ def test_a_predictor_that_ranks_badly_is_called_so_in_red(tiny):
     rewrite(tiny, noisy)
     app = shown()
     assert "The predictor ranks unseen mixtures badly" in app.error[0].value.replace("\\", "")
+    assert "cannot be told" in words(app)  # by whom it would have to be told
+    assert not re.search("stop here|worth it", words(app))
 
 
 def test_the_order_is_told_over_all_trials_and_over_the_best_half_through_the_filter(tiny):
@@ -246,7 +298,7 @@ def test_the_address_picks_the_trial_and_a_strange_one_does_no_harm(tiny, asked,
     app = shown(trial=asked)
     assert app.selectbox(key="trial").value == found
     if found:
-        assert "iteration 1 · sampled · seed 0" in words(app)
+        assert re.search(r"iteration 1 · sampled · seed 1\d{4}", words(app))
         names = [trace.get("name") for trace in json.loads(app.get("plotly_chart")[0].proto.spec)["data"]]
         assert "trial 4" in names
 
@@ -462,14 +514,57 @@ def test_with_a_thousand_trials_nothing_is_fitted_unasked_and_then_only_once(run
 
 def test_what_takes_a_moment_to_fit_comes_after_the_page(runs, monkeypatch):
     large(runs / "large", 40, 6, "ridge")
-    monkeypatch.setattr(fitting, "AT_HAND", 0.0)
     drawn = []
     monkeypatch.setattr(fitting, "fit", lambda view, fit=fitting.fit: drawn.append("fit") or fit(view))
-    monkeypatch.setattr(trialtable, "table", lambda *_: drawn.append("page"))
+    monkeypatch.setattr(trialtable, "table", lambda *_: drawn.append("table"))
+    monkeypatch.setattr(panels, "the_map", lambda *_: drawn.append("map"))
     app = shown(layout="PCA")
-    assert drawn == ["page", "fit", "page"]
+    assert drawn == ["table", "map", "fit", "table", "map"]
     assert numbers(app)["Rank correlation"] != "n/a"
     assert "comes then" not in words(app)
+
+
+def test_while_the_predictor_is_fitted_its_charts_are_said_to_come_and_not_to_lack_trials(runs, monkeypatch):
+    large(runs / "large", 40, 6, "ridge")
+    monkeypatch.setattr(fitting, "_fit_now", lambda *_: None)  # as the page is before the fit is there
+    app = shown(layout="PCA")
+    assert "Fitting the predictor to 40 trials" in words(app)
+    assert "A fitted predictor would tell" not in words(app)
+    assert "Nothing is held out yet" not in words(app)
+
+
+def test_the_page_fits_on_one_thread(runs, monkeypatch):
+    large(runs / "large", 40, 6, "ridge")
+    seen = []
+
+    @contextlib.contextmanager
+    def held_back():
+        seen.append("one thread")
+        yield
+        seen.append("all threads")
+
+    monkeypatch.setattr(fitting, "one_thread", held_back)
+    monkeypatch.setattr(fitting, "fit", lambda view, fit=fitting.fit: seen.append("fit") or fit(view))
+    shown(layout="PCA")
+    assert seen[:3] == ["one thread", "fit", "all threads"]
+
+
+def test_where_the_memory_does_not_suffice_the_page_says_so_and_does_not_try_again(tiny, monkeypatch):
+    tried = []
+
+    def too_large(_):
+        tried.append(1)
+        raise MemoryError
+
+    monkeypatch.setattr(fitting, "fit", too_large)
+    cut(tiny, 9)
+    app = shown()
+    assert "The memory does not suffice" in words(app)
+    assert "search.iterations" in words(app)
+    app.run()
+    assert not app.exception
+    assert tried == [1]
+    assert app.button(key="fit")
 
 
 VISITED = """

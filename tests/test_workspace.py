@@ -44,6 +44,80 @@ def test_what_a_stopped_writer_put_is_still_there_for_the_next(space):
     assert space.partial_parts("x", "d") == 1
 
 
+def of_parts(space, parts=3):
+    with space.writing("x", "d") as out:
+        out.put_array("model", np.arange(4))
+        for part in range(parts):
+            out.put_table(part, pa.table({"a": [part]}))
+            out.put_array(part, np.arange(part + 5))
+        return out.finish({"kind": "x", "digest": "d", "parts": parts, "facts": {"rows": 3}})
+
+
+def gone(path):
+    path.unlink()
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-3])
+    ws._damage.cache_clear()  # what was seen of its sizes holds for some moments
+
+
+@pytest.mark.parametrize(("harm", "what"), [(gone, "is missing"), (cut, "is not whole")])
+@pytest.mark.parametrize("name", ["part-00001.npy", "part-00002.parquet", "model.npy", "manifest.json"])
+def test_an_artifact_of_which_a_file_is_gone_or_cut_is_damaged_and_written_again(space, harm, what, name):
+    found = of_parts(space)
+    harm(found.folder / name)
+    what = "cannot be read" if (harm, name) == (cut, "manifest.json") else what
+    assert space.artifact("x", "d") is None
+    assert space.artifacts("x") == ()
+    assert space.damaged("x", "d").damage == f"{name} {what}"
+    of_parts(space)
+    assert space.damaged("x", "d") is None
+    assert [table["a"].to_pylist() for table in space.artifact("x", "d").tables()] == [[0], [1], [2]]
+
+
+def test_of_an_artifact_that_lost_a_part_the_others_are_kept_and_the_rest_of_that_part_is_not(space):
+    gone(of_parts(space).folder / "part-00001.npy")
+    with space.writing("x", "d") as out:
+        assert {path.name for path in out.folder.iterdir()} == {
+            *("model.npy", "part-00000.npy", "part-00000.parquet", "part-00002.npy", "part-00002.parquet")
+        }
+
+
+def test_of_an_artifact_that_lost_more_than_parts_nothing_is_kept(space):
+    gone(of_parts(space).folder / "model.npy")
+    with space.writing("x", "d") as out:
+        assert not list(out.folder.iterdir())
+
+
+def test_an_artifact_whose_manifest_lists_no_files_must_have_all_parts_of_what_it_has(space):
+    found = of_parts(space)
+    manifest = json.loads((found.folder / "manifest.json").read_text())
+    del manifest["files"]
+    (found.folder / "manifest.json").write_text(json.dumps(manifest))
+    assert space.artifact("x", "d")
+    gone(found.folder / "part-00002.parquet")
+    assert space.damaged("x", "d").damage == "part-00002.parquet is missing"
+    with space.writing("x", "d") as out:
+        assert not list(out.folder.iterdir())
+
+
+def test_a_file_that_cannot_be_read_is_named_with_what_to_do(space):
+    found = of_parts(space)
+    content = (found.folder / "part-00001.parquet").read_bytes()
+    (found.folder / "part-00001.parquet").write_bytes(b"x" * len(content))  # as long as it was
+    with pytest.raises(ClimbError, match=r"part-00001\.parquet: cannot be read .* remove its folder and run"):
+        found.table(1)
+    gone(found.folder / "part-00002.npy")
+    with pytest.raises(ClimbError, match=r"run: x is damaged: part-00002\.npy is missing; 'climb run run"):
+        found.array(2)
+    cut(found.folder / "part-00001.npy")
+    with pytest.raises(ClimbError, match=r"part-00002\.npy is missing, and 1 more"):
+        found.array(1)
+    with pytest.raises(ValueError, match="No match"):
+        found.table(0, ["no such column"])
+
+
 def test_two_writers_of_one_artifact_are_refused(space):
     with space.writing("x", "d"), pytest.raises(ClimbError, match="another process"), space.writing("x", "d"):
         pass

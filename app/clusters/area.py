@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import streamlit as st
 
-from app import charts, documents
+from app import charts, documents, session
 from app.clusters import focus, maps, reading
 from app.colours import decided_colours
 from app.curate import state
@@ -172,7 +172,7 @@ def _decisions(found: Considered, picked: Area) -> None:
             _decide(found, chosen[kept], Edit("prune"))
         with st.popover("Move", icon=":material/drive_file_move:", key="area.move", disabled=not len(chosen)):
             to = st.selectbox(
-                "To domain", found.decided.names, index=None, key="area.to", accept_new_options=True,
+                "To domain", found.decided.names, index=None, key=f"area.to.{picked.address}", accept_new_options=True,
                 placeholder="choose, or write a new name",
             )  # fmt: skip
             if st.button(f"Move {len(chosen):,}", key="area.there", disabled=not to):
@@ -181,12 +181,11 @@ def _decisions(found: Considered, picked: Area) -> None:
 
 
 def _decide(found: Considered, clusters: Ids, edit: Edit) -> None:
-    """Put the same edit of some clusters into the draft."""
-    former = found.draft.edits
-    edits = {i: replace(edit, note=former[i].note if i in former else None) for i in clusters.tolist()}
-    state.put(found.run, found.draft.with_edits(edits).tidied(found.run.config))
-    state.renew()
-    st.rerun()
+    """Put the same edit of some clusters into the draft, if it can be."""
+    if fault := state.decide(found, clusters.tolist(), edit):
+        session.show_error(fault)
+    else:
+        st.rerun()
 
 
 def _colours(view: Curated) -> tuple[str, ...]:

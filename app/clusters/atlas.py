@@ -15,7 +15,7 @@ from app.colours import decided_colours
 from app.components import everypoint
 from app.curation import Curated
 from app.overview.panels import best_mixture
-from app.words import count, plural
+from app.words import count, plain, plural
 from climb_engine.console import seconds_text
 from climb_engine.curate.projection import principal_plane, stratified_rows
 from climb_engine.jobs import start
@@ -97,8 +97,10 @@ def missing(view: Curated, living: bool) -> None:
     fitted = min(n, view.run.config.projection.documents)
     seconds = 20 + 0.0008 * fitted + 0.00025 * (n - fitted)
     with st.container(border=True, horizontal=True, vertical_alignment="center", key="no-projection"):
+        damage = view.run.damage("projection")
+        what = f"damaged: {damage}" if damage else "not made yet"
         st.markdown(
-            "**The map of single documents is not made yet.** Until then every cluster stands where its centroid is; "
+            f"**The map of single documents is {plain(what)}.** Until then every cluster stands where its centroid is; "
             "all else works."
         )
         about = f"{view.run.config.projection.method.upper()} of {n:,} documents, about {seconds_text(seconds)}."

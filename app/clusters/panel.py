@@ -13,9 +13,12 @@ from app.clusters import area, finding, focus, reading
 from app.clusters.area import Area
 from app.clusters.finding import Hits
 from app.colours import decided_colours
+from app.curate import state
+from app.curate.draft import Edit
 from app.curate.state import Considered
-from app.curation import Curated, consider
+from app.curation import Curated
 from app.words import plain, plural
+from climb_engine.curation import PRUNED
 from climb_engine.types import Ids
 
 _BINS = 20
@@ -49,10 +52,11 @@ def panel(found: Considered, picked: Area | None, hits: Hits) -> None:
     elif side == "found":
         finding.read(found.view, hits)
     else:
-        _clusters(found.view, options)
+        _clusters(found, options)
 
 
-def _clusters(view: Curated, options: list[str]) -> None:
+def _clusters(found: Considered, options: list[str]) -> None:
+    view = found.view
     with st.container(horizontal=True, vertical_alignment="bottom", key="chooser", gap="xsmall"):
         chosen = st.selectbox(
             "Cluster", options, index=None, key="cluster", placeholder="All clusters", on_change=focus.chosen,
@@ -67,7 +71,7 @@ def _clusters(view: Curated, options: list[str]) -> None:
                 args=(other,),
             )  # fmt: skip
     if chosen:
-        _cluster(view, int(chosen[1:]))
+        _cluster(found, int(chosen[1:]))
     else:
         _all(view)
 
@@ -77,16 +81,20 @@ def _title(view: Curated, cluster: int) -> str:
     return f"c{cluster} · {', '.join(view.keywords[cluster][:3])}" if view.keywords[cluster] else f"c{cluster}"
 
 
-def _cluster(view: Curated, cluster: int) -> None:
+def _cluster(found: Considered, cluster: int) -> None:
+    view = found.view
     decision, size = view.decided.decisions[cluster], int(view.member.sizes[cluster])
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
         st.image(charts.swatch(_colours(view)[decision.domain]), width=14)
-        st.subheader(plain(view.domain_name(decision.domain)), anchor=False, width="content")
+        home = view.domain_name(decision.domain) if decision.kept else f"c{cluster}"
+        st.subheader(plain(home), anchor=False, width="content")
         st.badge("kept" if decision.kept else "pruned", color="green" if decision.kept else "gray")
+        if (drafted := _drafted(found, cluster)) is not None:
+            st.badge(plain(drafted), icon=":material/edit:", color="orange", help="In the draft, not applied yet.")
     share = size / len(view.member.clusters)
     st.caption(f"{plural(size, 'document')}, {share:.1%} of the corpus. {plain(_reason(view, cluster))}")
     st.caption(plain(" · ".join(view.keywords[cluster])))
-    _buttons(view, cluster)
+    _buttons(found, cluster)
     look = st.segmented_control(
         "Read", ["documents", "quality", "neighbours"], default="documents", key="look", required=True,
         label_visibility="collapsed", wrap=True,
@@ -103,8 +111,16 @@ def _reason(view: Curated, cluster: int) -> str:
     return "No threshold speaks against it." if decision.kept else f"Pruned: {decision.reason}."
 
 
-def _buttons(view: Curated, cluster: int) -> None:
-    decision, name = view.decided.decisions[cluster], f"c{cluster}"
+def _drafted(found: Considered, cluster: int) -> str | None:
+    """What the draft makes of a cluster, where that is not what is so."""
+    names = [one.domain_name(one.decided.decisions[cluster].domain) for one in (found.view, found)]
+    return None if names[0] == names[1] else f"would be {names[1]}" if names[1] == PRUNED else f"would be in {names[1]}"
+
+
+def _buttons(found: Considered, cluster: int) -> None:
+    """Keep, prune or move it; that goes into the draft, with a reason of its own."""
+    decision, name = found.decided.decisions[cluster], f"c{cluster}"
+    own = f"{state.edition(found.run)}.{cluster}"  # of this cluster and of this decision alone
     with st.container(horizontal=True, key="decide", gap="xsmall", vertical_alignment="center"):
         keep = st.button(
             "Keep", key="keep", icon=":material/check:", shortcut="K", disabled=decision.kept, help=f"Keep {name}."
@@ -114,15 +130,25 @@ def _buttons(view: Curated, cluster: int) -> None:
             help=f"Leave {name} out of every domain.",
         )  # fmt: skip
         with st.popover("Move", icon=":material/drive_file_move:", key="move"):
-            known = st.selectbox("To domain", view.decided.names, index=None, key="to")
-            domain = st.text_input("or a new one", key="new-domain", placeholder="lower-case-name") or known
+            known = st.selectbox("To domain", found.decided.names, index=None, key=f"to.{own}")
+            domain = st.text_input("or a new one", key=f"new-domain.{own}", placeholder="lower-case-name") or known
             move = st.button(f"Move {name}", key="move-there", disabled=not domain)
-        why = st.text_input("Why", key="why", placeholder="why (for the record)", label_visibility="collapsed")
-    action = "keep" if keep else "prune" if prune else "move" if move else ""
-    if action:
-        with session.explained():
-            consider(view, action, cluster, (domain or "") if move else "", why or "")
-            st.rerun()
+        why = st.text_input("Why", key=f"why.{own}", placeholder="why (for the record)", label_visibility="collapsed")
+    if keep or prune:
+        _decide(found, cluster, Edit("keep" if keep else "prune", why=why or ""))
+    elif move:
+        _decide(found, cluster, Edit("move", to=domain, why=why or ""))
+
+
+def _decide(found: Considered, cluster: int, edit: Edit) -> None:
+    """Put it into the draft, if it can be; what is so already takes what was in the draft out of it."""
+    now = found.view.decided.decisions[cluster]
+    if edit.override == ("keep" if now.kept else "prune") and cluster in found.draft.edits:
+        edit = Edit()
+    if fault := state.decide(found, [cluster], edit):
+        session.show_error(fault)
+    else:
+        st.rerun()
 
 
 def _documents(view: Curated, cluster: int) -> None:

@@ -52,8 +52,8 @@ def one(view: Curated, row: int, key: str) -> None:
 
 def _head(view: Curated, document: documents.Text, key: str, extra: str, home: bool) -> None:
     facts = [f"document {document.row:,}", document.source[:80], f"{len(document.text):,} characters"]
-    known = view.member.scores[document.row][np.isfinite(view.member.scores[document.row])]
-    facts += [f"mean score {known.mean():.1f}"] if len(known) else []
+    scores = zip(view.member.metrics, view.member.scores[document.row], strict=True)
+    facts += [f"{metric} {score:.1f}" for metric, score in scores if np.isfinite(score)]
     said = plain(" · ".join([*facts, *([extra] if extra else [])]))
     if not home:
         st.caption(said)

@@ -22,7 +22,7 @@ _SHOWN = 6  # changes named one by one
 
 
 def head(found: Considered) -> None:
-    """Clusters → kept → pruned → domains → overrides, near-duplicates; each with what the draft would change."""
+    """Clusters → kept → pruned → domains → overrides, near-duplicates; each by the draft, and without it."""
     now, then = found.view.decided, found.decided
     kept, left = int((now.labels >= 0).sum()), int((then.labels >= 0).sum())
     copies = found.clusters.duplicates
@@ -103,10 +103,13 @@ def drafted(found: Considered) -> None:
 def _buttons(found: Considered, seen: Preview | None) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         why = ""
-        if len(found.config.domains.overrides) > len(found.run.config.domains.overrides):
+        standing = found.run.config.domains.overrides
+        if any(not one.why for one in found.config.domains.overrides if one not in standing):
+            told = any(edit.why for edit in found.draft.edits.values())
             why = st.text_input(
-                "Why", key="curate.why", placeholder="why (for the record)", label_visibility="collapsed", width=280
-            )
+                "Why", key="curate.why", label_visibility="collapsed", width=280,
+                placeholder="why, where no reason is given yet" if told else "why (for the record)",
+            )  # fmt: skip
         if seen and seen.changes:
             words = f"The {plural(len(seen.changes), 'cluster')}"
             with st.popover(words, key="curate.changes", width="content"), st.container(width=760):
@@ -202,5 +205,8 @@ def _headline(run: Run, again: bool) -> str:
 
 
 def _metric(name: str, now: int, then: int, about: str | None = None) -> None:
-    change = then - now if then != now else None
-    st.metric(name, f"{now:,}", change, delta_color="off", border=True, height="stretch", help=about)
+    """What it would be by the draft, and where that differs what it is."""
+    without = f"{now:,} without the draft" if then != now else None
+    st.metric(
+        name, f"{then:,}", without, delta_color="off", delta_arrow="off", border=True, height="stretch", help=about
+    )

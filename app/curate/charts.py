@@ -97,9 +97,10 @@ def dendrogram(
     _layout(figure, _ROW * len(tree.leaves) + 90)
     low, high = cut
     at = (low + (high if np.isfinite(high) else 1.1 * max(low, top))) / 2
+    by_hand = f", {len(names)} by the decisions by hand" if len(names) != automatic else ""
     figure.add_vline(
-        x=at, line={"color": ACCENT, "width": 2, "dash": "dash"}, annotation_text=f"{automatic} domains at {at:.2f}",
-        annotation_position="top", annotation_font={"color": ACCENT},
+        x=at, line={"color": ACCENT, "width": 2, "dash": "dash"}, annotation_position="top",
+        annotation_text=f"{automatic} domains at {at:.2f}{by_hand}", annotation_font={"color": ACCENT},
     )  # fmt: skip
     figure.update_layout(margin={"t": 30, "l": 8, "r": 8, "b": 8})
     texts = [label(leaf.title, 46) for leaf in tree.leaves]

@@ -73,9 +73,9 @@ class Draft:
         """Everything in it, line by line."""
         now = config.domains
         lines = [line for name, value in self.knobs.items() for line in changed(name, getattr(now, name), value)]
-        lines += [subject(one) for one in self.overrides]
+        lines += [_told(one) for one in self.overrides]
         for cluster, edit in sorted(self.edits.items()):
-            what = [subject(one) for one in _overrides(cluster, edit)]
+            what = [_told(one) for one in _overrides(cluster, edit)]
             what += [f"c{cluster} as the thresholds say"] if edit.override == "" else []
             what += [f"no note on c{cluster}"] if edit.note == "" else []
             lines += what
@@ -109,6 +109,12 @@ def last_batch(overrides: Sequence[Override]) -> int:
     if not signed or not signed[-1][0]:
         return len(signed[-1:])
     return next((i for i, mark in enumerate(reversed(signed)) if mark != signed[-1]), len(signed))
+
+
+def _told(override: Override) -> str:
+    """With its reason; a note's is its text."""
+    because = f", because: {override.why}" if override.why and override.action != "note" else ""
+    return subject(override) + because
 
 
 def _tidied(edit: Edit, standing: Override | None, note: str) -> Edit:

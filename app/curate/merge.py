@@ -98,8 +98,10 @@ def _tree(found: Considered) -> None:
     tree = short_tree(decided.linkage, decided.leaves, decided.labels, found.clusters.sizes, words, decided.cut[0])
     colours = decided_colours(decided, found.config.domains.overrides)
     figure = charts.dendrogram(tree, decided.cut, decided.names, len(decided.automatic_names), colours)
+    kept, decisions = len(decided.leaves), int((decided.labels >= 0).sum())
+    differs = f" Of all clusters {decisions:,} are kept once the decisions by hand are in."
     st.markdown(
-        f"**{plural(len(decided.leaves), 'kept cluster')}, merged by Ward's method**",
+        f"**{plural(kept, 'cluster')} kept by the limits, merged by Ward's method.**{differs * (decisions != kept)}",
         help="Read from left to right: clusters that join early are alike. Joins left of the dashed line were made, in "
         "the colour of their domain; those right of it were not. Overrides come after the cut.",
     )

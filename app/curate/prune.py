@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -177,6 +176,7 @@ def _selected(found: Considered) -> None:
     if not len(chosen):
         return
     n, sizes = len(chosen), found.clusters.sizes
+    own = digest_of([state.edition(found.run), chosen.tolist()])  # of these clusters and of this decision alone
     with st.container(border=True, key="picked", gap="xsmall"):
         share = int(sizes[chosen].sum()) / max(int(sizes.sum()), 1)
         what = f"{plural(n, 'cluster')} selected, {plural(int(sizes[chosen].sum()), 'document')} ({share:.1%})"
@@ -186,7 +186,7 @@ def _selected(found: Considered) -> None:
                 st.session_state["curate.picked"] = []
                 st.rerun()
         why = st.text_input(
-            "Reason", key="picked.why", placeholder="why (for the record)", label_visibility="collapsed"
+            "Reason", key=f"picked.why.{own}", placeholder="why (for the record)", label_visibility="collapsed"
         )
         with st.container(horizontal=True):
             if st.button(f"Keep {n:,}", key="picked.keep", icon=":material/check:", shortcut="K"):
@@ -195,7 +195,7 @@ def _selected(found: Considered) -> None:
                 _decide(found, Edit("prune", why=why or ""))
             with st.popover("Move", icon=":material/drive_file_move:", key="picked.move"):
                 to = st.selectbox(
-                    "To domain", found.decided.names, index=None, key="picked.to", accept_new_options=True,
+                    "To domain", found.decided.names, index=None, key=f"picked.to.{own}", accept_new_options=True,
                     placeholder="choose, or write a new name",
                 )  # fmt: skip
                 if st.button(f"Move {n:,}", key="picked.there", disabled=not to):
@@ -206,12 +206,11 @@ def _selected(found: Considered) -> None:
 
 
 def _decide(found: Considered, edit: Edit) -> None:
-    """Put the selected clusters into the draft."""
-    notes = {i: one.note for i, one in found.draft.edits.items()}
-    edits = {int(i): replace(edit, note=notes.get(int(i))) for i in picked()}
-    state.put(found.run, found.draft.with_edits(edits).tidied(found.run.config))
-    state.renew()
-    st.rerun()
+    """Put the selected clusters into the draft, if it can be."""
+    if fault := state.decide(found, picked().tolist(), edit):
+        session.show_error(fault)
+    else:
+        st.rerun()
 
 
 def _read(found: Considered, chosen: Ids) -> None:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import streamlit as st
 
-from app.curate.draft import Draft, last_batch
+from app.curate.draft import Draft, Edit, last_batch
 from app.curation import Curated
+from app.overview.happenings import subject
 from climb_engine import curation
-from climb_engine.config import RunConfig, knobs
+from climb_engine.config import Override, RunConfig, knobs
 from climb_engine.curate.domains import Clusters, Domains
 from climb_engine.curate.merging import Cut
 from climb_engine.pipeline import Run
@@ -23,6 +25,7 @@ from climb_engine.types import ClimbError, Ids
 from climb_engine.workspace import digest_of
 
 _FORMER = 20  # writes that can be taken back as a whole
+_AT = re.compile(r"domains\.overrides(?:\[(\d+)\])? \(([^)]*)\)")  # how the engine's errors begin
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +44,10 @@ class Considered:
         """The run, as its config stands."""
         return self.view.run
 
+    def domain_name(self, domain: int) -> str:
+        """A domain's name by the draft, or 'pruned' for -1."""
+        return self.decided.names[domain] if domain >= 0 else curation.PRUNED
+
     @property
     def flipped(self) -> Ids:
         """Clusters that the draft would prune or keep, unlike now."""
@@ -53,11 +60,13 @@ def consider(view: Curated, draft: Draft) -> Considered:
     known = _clusters(_folders(view.run), view.run)
     if draft.empty:
         return Considered(view, known, draft, view.run.config, view.decided, "")
+    config = view.run.config
     try:
-        config = draft.config(view.run.config)
+        config = draft.config(config)
         decided = _decided(_address(view.run, config), view.run, config)
     except ClimbError as error:
-        return Considered(view, known, draft, view.run.config, view.decided, str(error))
+        fault = _named(str(error), config.domains.overrides)
+        return Considered(view, known, draft, view.run.config, view.decided, fault)
     return Considered(view, known, draft, config, decided, "")
 
 
@@ -87,6 +96,19 @@ def draft(run: Run) -> Draft:
 def put(run: Run, changed: Draft) -> None:
     """Keep a draft."""
     st.session_state["curate.draft"] = (run.workspace.name, changed)
+
+
+def decide(found: Considered, clusters: Sequence[int], edit: Edit) -> str:
+    """Put the same edit of some clusters into the draft; notes in it stay. Why it cannot be, and nothing put, or ""."""
+    former = found.draft.edits
+    edits = {i: replace(edit, note=former[i].note if i in former else None) for i in clusters}
+    changed = found.draft.with_edits(edits).tidied(found.run.config)
+    fault = consider(found.view, changed).fault
+    if fault and not found.fault:
+        return fault
+    put(found.run, changed)
+    renew()
+    return ""
 
 
 def edition(run: Run) -> str:
@@ -161,6 +183,16 @@ def former(run: Run) -> RunConfig | None:
     kept = st.session_state.get("curate.former") or [("", "", None)]
     name, mark, config = kept[-1]
     return config if (name, mark) == (run.workspace.name, _mark(run.config)) else None
+
+
+def _named(message: str, overrides: Sequence[Override]) -> str:
+    """An error of an override by what that is about, instead of where it stands in the config."""
+
+    def what(found: re.Match[str]) -> str:
+        number = int(found[1] or len(overrides))
+        return subject(overrides[number]) if number < len(overrides) else found[2]
+
+    return _AT.sub(what, message)
 
 
 def _mark(config: RunConfig) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import streamlit as st
 
 from app import forms, session
+from app.overview.target import target
 from app.words import plain, plural
 from climb_engine.config import CorpusConfig, RunConfig
 from climb_engine.curate.clustering import DOCUMENTS_EACH, MOST, resolved
@@ -22,6 +23,7 @@ FIRST = 20  # documents that are shown
 PATIENCE = 3.0  # seconds of reading on to count them
 _AT_ONCE = 1000  # documents counted at once
 _SHOWN = 400  # characters of each
+_UNSEEN = ("", None, None)
 _SHAPE = (("clustering", "n_clusters"), ("domains", "n_domains"), ("embedding", "model"))
 
 
@@ -38,7 +40,7 @@ def demo_card() -> None:
                 name = _free("demo")
                 start(Workspace(session.runs_folder() / name), ("demo",))
                 session.go_to(name)
-                _overview()
+                session.turn_to("overview")
 
 
 def corpus_card() -> None:
@@ -47,17 +49,20 @@ def corpus_card() -> None:
         st.subheader("Your own corpus")
         name = st.text_input(
             "Name of the run", _free("corpus"), key="new.name", max_chars=64, live=True,
-            help="Its folder's name: letters, digits, '.', '_' and '-', a letter or digit first.",
+            help="Its folder's name: letters a to z and A to Z, digits, '.', '_' and '-', a letter or digit first.",
         )  # fmt: skip
-        fault = name_fault(name)
+        fault, place = name_fault(name), st.empty()  # a place of its own, so that nothing below is made anew
         if fault:
-            st.markdown(f":red[{plain(fault)}]")
+            place.markdown(f":red[{plain(fault)}]")
         inputs = st.text_area(
             "Inputs, one per line", key="new.inputs", height=90, placeholder="/data/web/*.jsonl.zst\nhf:owner/name",
             help="Files, folders or globs on this machine, or hf:owner/name for a Hugging Face dataset.",
         )  # fmt: skip
         with session.explained():
-            _preview_and_create(name, inputs, fault)
+            config = _asked(inputs)
+            mark = digest_of(config.corpus.model_dump(mode="json"))
+            _look(config, mark)
+            _make(name, config, fault or _missing(config, mark))
 
 
 def name_fault(name: str) -> str:
@@ -69,37 +74,62 @@ def name_fault(name: str) -> str:
     return f"there is a run called {given} already; choose another name" if _taken(given) else ""
 
 
-def _preview_and_create(name: str, inputs: str, fault: str) -> None:
-    given = {"corpus.inputs": [_absolute(line.strip()) for line in inputs.splitlines() if line.strip()]}
-    with st.expander("How the inputs are read"):
+def _asked(inputs: str) -> RunConfig:
+    given: dict[str, Any] = {"corpus.inputs": [_absolute(line.strip()) for line in inputs.splitlines() if line.strip()]}
+    with st.container():  # what comes and goes in here closes no expander below
+        given |= target()
+    with st.expander("How the inputs are read", key="new.reading"):
         read = forms.widgets(CorpusConfig(), "new.corpus", skip=("inputs", "part_documents", "part_chars"))
-    with st.expander("Clusters, domains and embedding model (all knobs can be changed later)"):
+    with st.expander("Clusters, domains and embedding model (all knobs can be changed later)", key="new.shape"):
         for section, knob in _SHAPE:
             made = forms.widgets(getattr(RunConfig(), section), f"new.{section}", only=(knob,))
             given[f"{section}.{knob}"] = made[knob]
-    values: dict[str, Any] = given | {f"corpus.{knob}": value for knob, value in read.items()}
-    config = RunConfig().with_values(values, "new run")
-    mark = digest_of(config.corpus.model_dump(mode="json"))
-    if st.button(
+    return RunConfig().with_values(given | {f"corpus.{knob}": value for knob, value in read.items()}, "new run")
+
+
+def _look(config: RunConfig, mark: str) -> None:
+    """The first documents, once they are asked for, for as long as they are read in the same way."""
+    asked = st.button(
         "Show the first documents", key="look", icon=":material/visibility:", disabled=not config.corpus.inputs
-    ):
-        with session.explained(), st.spinner("Reading the first documents, and on to see how many there are"):
-            st.session_state["seen"] = (mark, first_documents(config.corpus), counted(config.corpus))
-    seen, shown, number = st.session_state.get("seen", ("", None, None))
-    if shown is not None and seen == mark:
+    )
+    with st.container():  # what comes and goes in here moves nothing below
+        if asked:
+            with session.explained(), st.spinner("Reading the first documents, and on to see how many there are"):
+                st.session_state["seen"] = (mark, first_documents(config.corpus), counted(config.corpus))
+        seen, shown, number = st.session_state.get("seen", _UNSEEN)
+        if shown is None or seen != mark:
+            return
         documents, rejected = shown
         st.dataframe(documents, hide_index=True, alt="The first documents", key="first")
         if rejected:
             st.caption("Rejected among them:")
             st.dataframe(rejected, hide_index=True, alt="The first rejected documents", key="first rejected")
         _comes_to(config, number)
-    if st.button(
-        "Make the run", type="primary", key="make", disabled=seen != mark or bool(fault),
-        help=plain(fault) or "Nothing is computed yet.",
-    ):  # fmt: skip
+
+
+def _missing(config: RunConfig, mark: str) -> str:
+    """What is to be done before the run can be made, "" where it can."""
+    seen, _, _ = st.session_state.get("seen", _UNSEEN)
+    if not config.corpus.inputs:
+        return "First name the inputs, and look at their first documents."
+    if not config.target.tasks and not config.target.heldout:
+        return "First choose at least one task, or held-out text: without either, no mixture is better than another."
+    if seen == mark:
+        return ""
+    if seen:
+        return 'The inputs, or how they are read, have changed: press "Show the first documents" again.'
+    return 'First press "Show the first documents", to see that they are read as they should be.'
+
+
+def _make(name: str, config: RunConfig, reason: str) -> None:
+    told = reason or "Writes the run's settings and opens its overview. Nothing is computed yet."
+    pressed = st.button("Make the run", type="primary", key="make", disabled=bool(reason), help=plain(told))
+    if reason:
+        st.caption(plain(reason))
+    if pressed:
         Run.create(session.runs_folder() / slug(name.strip()), config)
         session.go_to(name.strip())
-        _overview()
+        session.turn_to("overview")
 
 
 def first_documents(config: CorpusConfig, n: int = FIRST) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
@@ -176,7 +206,3 @@ def _taken(name: str) -> bool:
 
 def _absolute(source: str) -> str:
     return source if source.startswith("hf:") else str(Path(source).expanduser().absolute())
-
-
-def _overview() -> None:
-    st.switch_page(Path(__file__).resolve().parents[2] / "pages" / "overview.py")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,12 +21,12 @@ from climb_engine.pipeline import Planned, Run
 from climb_engine.search.loop import Outcome, Search
 from climb_engine.types import FloatArray
 
-PAGES = Path(__file__).resolve().parents[2] / "pages"
 _STATES = {
     "done": (":material/check_circle:", "green"),
     "partial": (":material/timelapse:", "orange"),
     "missing": (":material/radio_button_unchecked:", "gray"),
     "working": (":material/progress_activity:", "blue"),
+    "damaged": (":material/error:", "red"),
 }
 
 
@@ -56,7 +55,7 @@ def strip(run: Run, plan: Sequence[Planned], search: Search | None, job: Job | N
                 continue
             artifact = run.artifact(stage.stage)
             state = "working" if stage.stage == at_work else stage.state
-            fact = _fact(stage.stage, artifact.facts) if artifact else stage.state.replace("missing", "to do")
+            fact = _fact(stage.stage, artifact.facts) if artifact else _stands(state, stage)
             _stage(stage.stage, state, fact, seconds_text(artifact.manifest["seconds"]) if artifact else "")
         _search_stage(search, at_work in ("search", "proxies"))
     if again := reasons(run, plan):
@@ -188,12 +187,19 @@ def best_mixture(search: Search, outcome: Outcome) -> tuple[FloatArray | None, s
 def _do(run: Run, step: Step) -> None:
     if step.page:
         page, name, value = step.page
-        st.switch_page(PAGES / f"{page}.py", query_params={name: value})
+        session.turn_to(page, {name: value})
     if step.arguments is None:
         run.export()
     else:
         start(run.workspace, step.arguments)
     st.rerun()
+
+
+def _stands(state: str, stage: Planned) -> str:
+    """What there is to say of a stage that is not finished."""
+    if state == "damaged":
+        return f"damaged: {stage.why}"
+    return {"working": "at work", "missing": "to do"}.get(state, state)
 
 
 def _stage(name: str, state: str, fact: str, seconds: str) -> None:
@@ -207,7 +213,7 @@ def _stage(name: str, state: str, fact: str, seconds: str) -> None:
 
 def _search_stage(search: Search | None, working: bool) -> None:
     if search is None or not search.trials:
-        _stage("search", "working" if working else "missing", "to do", "")
+        _stage("search", "working" if working else "missing", "at work" if working else "to do", "")
         return
     measured = sum(trial.result is not None for trial in search.trials)
     state = "done" if search.finished else "working" if working else "partial"

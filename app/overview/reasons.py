@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.knobs import changed
+from app.words import plural
 from climb_engine.pipeline import Planned, Run
 from climb_engine.stages.graph import BY_NAME
 from climb_engine.types import ClimbError
 
 _ASIDE = ("its code is now version", "its artifact is gone", "goes on after")  # of the plan's own words
+_NAMED = 2  # overrides that are named; of more, their number is told
 
 
 def reasons(run: Run, plan: Sequence[Planned]) -> list[str]:
@@ -23,7 +25,9 @@ def reasons(run: Run, plan: Sequence[Planned]) -> list[str]:
     for stage in plan:
         if stage.optional or stage.state == "done" or stage.why == "has not run yet":
             continue
-        if own := _own(run, stage):
+        if stage.state == "damaged":
+            causes.append(f"{stage.stage} (damaged: {run.damage(stage.stage)})")
+        elif own := _own(run, stage):
             causes.append(f"{stage.stage} ({', '.join(own)})")
         elif " may change" in stage.why:
             perhaps.append(stage.stage)
@@ -44,11 +48,19 @@ def _own(run: Run, stage: Planned) -> list[str]:
     then, now = last.manifest["knobs"], json.loads(json.dumps(BY_NAME[stage.stage].knobs(run.config)))
     for name in {**then, **now}:
         if name != "head" and then.get(name) != now.get(name):  # the head's version comes and goes with its scorers
-            words += changed(name, then.get(name), now.get(name))
+            lines = changed(name, then.get(name), now.get(name))
+            words += [_counted(lines)] if name == "overrides" and len(lines) > _NAMED else lines
     try:
         return words + _files(stage.stage, last.manifest.get("sources"), BY_NAME[stage.stage].sources(run.config))
     except ClimbError:  # files that are gone do no harm once they have been read
         return words
+
+
+def _counted(lines: Sequence[str]) -> str:
+    """Overrides that came and went, by their number."""
+    gone = sum(line.startswith("no longer ") for line in lines)
+    some = ((len(lines) - gone, "more"), (gone, "fewer"))
+    return ", ".join(f"{plural(n, 'override')} {how}" for n, how in some if n)
 
 
 def _files(stage: str, then: Any, now: Any) -> list[str]:

@@ -11,19 +11,22 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
+from app import session
 from app.search.ranking import Ranking, ranking
 from app.search.view import Flags, View, background
 from climb_engine.config import knobs
 from climb_engine.search.loop import StopHint
 from climb_engine.search.methods import DECIMALS
+from climb_engine.search.outcome import Trust
 from climb_engine.search.predictor import Validation
 from climb_engine.search.regression import FEWEST, Predictor
 from climb_engine.search.reuse import REUSED
+from climb_engine.search.threads import one_thread
 from climb_engine.types import FloatArray, Ids
 from climb_engine.workspace import digest_of
 
-AT_HAND, AT_ONCE = 1.5, 10.0
-"""Seconds that fitting may take before the page is drawn; and after it, without having been asked for."""
+AT_ONCE = 10.0
+"""Seconds that fitting may take without having been asked for; until it is done the page is there without it."""
 
 _COSTS = {
     "ridge": (0.01, 0.0),
@@ -50,7 +53,8 @@ class Fitted:
     name: str
     noise_sd: float
     validation: Validation | None  # rows as ``held``; None when there were too few
-    hint: StopHint
+    trust: Trust | None
+    hint: StopHint | None  # None where the search is finished
     natural: float  # predicted
     effects: FloatArray  # (m,) change of the predicted score when a domain's weight is doubled
     effect_sds: FloatArray  # (m,)
@@ -58,34 +62,35 @@ class Fitted:
 
 
 def fitted(view: View, living: bool) -> Fitted | None:
-    """What was last fitted; fitted anew where that is quick or asked for. None while there is nothing to learn from.
+    """What was last fitted; fitted anew where that is asked for. None while there is nothing to learn from.
 
-    What takes a moment is left to ``catch_up`` at the end of the page, so that the page is there first. While a job
-    lives, what is there is kept until somebody asks: every trial that is told would fit again.
+    What may be fitted unasked is left to ``catch_up`` at the end of the page, so that the page is there first. While a
+    job lives, what is there is kept until somebody asks: every trial that is told would fit again.
     """
-    n = len(view.teaching)
     last, current = _last(view)
-    if n < FEWEST or current:
+    if len(view.teaching) < FEWEST or current:
+        return last
+    if coming(view, living):
+        st.caption(
+            f":material/model_training: Fitting the predictor to {len(view.teaching):,} trials, about "
+            f"{max(1.0, fitting_seconds(view)):.0f} s; what it says of them comes then."
+        )
         return last
     seconds = fitting_seconds(view)
-    if (living and last) or seconds > AT_ONCE:
-        return _fit_now(view, seconds) if _asked(view, last, seconds) else last
-    if seconds <= AT_HAND:
-        return _fit_now(view, seconds)
-    st.caption(
-        f":material/model_training: Fitting the predictor to {n:,} trials, about {seconds:.0f} s; what it says of them "
-        "comes then."
-    )
-    return last
+    return (_fit_now(view, seconds) or last) if _asked(view, last, seconds) else last
+
+
+def coming(view: View, living: bool) -> bool:
+    """Whether ``catch_up`` is going to fit."""
+    last, current = _last(view)
+    if len(view.teaching) < FEWEST or current or (living and last) or _too_large(view):
+        return False
+    return fitting_seconds(view) <= AT_ONCE
 
 
 def catch_up(view: View, living: bool) -> None:
     """Fit what ``fitted`` left for later, and draw the page anew."""
-    last, current = _last(view)
-    if len(view.teaching) < FEWEST or current or (living and last):
-        return
-    if AT_HAND < (seconds := fitting_seconds(view)) <= AT_ONCE:
-        _fit_now(view, seconds)
+    if coming(view, living) and _fit_now(view, fitting_seconds(view)):
         st.rerun()
 
 
@@ -103,8 +108,10 @@ def fitting_seconds(view: View) -> float:
 
 def fit(view: View) -> Fitted:
     """Fit and cross-validate, on all that is measured."""
-    evidence, space = view.search.evidence(), view.search.space
+    search, space = view.search, view.search.space
+    evidence = search.evidence()
     predictor, validation = evidence.predictor, evidence.validation()
+    trust = search.trust(validation)
     known = [view.trials[i] for i in view.teaching]
     own = [trial.id for trial in known if trial.origin != REUSED]
     effects, sds = doubled(predictor, space.natural, np.random.default_rng(0))
@@ -116,7 +123,8 @@ def fit(view: View) -> Fitted:
         name=evidence.name,
         noise_sd=predictor.noise_sd,
         validation=validation,
-        hint=view.search.stop_hint(),
+        trust=trust,
+        hint=None if search.finished else search.stop_hint(trust),
         natural=float(predictor.mean(space.natural[None])[0]),
         effects=effects,
         effect_sds=sds,
@@ -142,7 +150,8 @@ def predictions(view: View, fit: Fitted | None) -> tuple[FloatArray, FloatArray]
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _predictions(key: str, _view: View, _fit: Fitted) -> tuple[FloatArray, FloatArray]:  # noqa: ARG001
-    mean, sd = _fit.predictor.predict(_view.weights)
+    with one_thread():
+        mean, sd = _fit.predictor.predict(_view.weights)
     places = {trial.id: i for i, trial in enumerate(_view.trials)}
     known = [places[int(trial)] for trial in _fit.trials if trial in places]
     mean[known] = sd[known] = np.nan  # what was learned from says nothing of how well it is foretold
@@ -178,11 +187,22 @@ def _last(view: View) -> tuple[Fitted | None, bool]:
     return last, last is not None and last.told == view.told
 
 
-def _fit_now(view: View, seconds: float) -> Fitted:
+def _fit_now(view: View, seconds: float) -> Fitted | None:
+    """None, and the reason on the page, where the memory does not suffice; it is then not tried again unasked."""
     kept = _fits()
-    with st.spinner(f"Fitting the predictor to {len(view.teaching):,} trials, about {max(1.0, seconds):.0f} s"):
-        found = fit(view)
-        kept[_place(view)] = (_wanted(view), found)
+    words = f"Fitting the predictor to {len(view.teaching):,} trials, about {max(1.0, seconds):.0f} s"
+    try:
+        with st.spinner(words), one_thread():
+            found = fit(view)
+            kept[_place(view)] = (_wanted(view), found)
+    except MemoryError:
+        _failures().add((view.told, _wanted(view)))
+        session.show_error(
+            f"The memory does not suffice to fit the predictor to {len(view.teaching):,} trials and to see what "
+            f"{view.search.config.iterations[-1]:,} more are worth. Plan smaller iterations (search.iterations) or "
+            "another predictor (search.predictor); nothing that is measured is lost."
+        )
+        return None
     while len(kept) > _KEPT:
         kept.pop(next(iter(kept)))
     return found
@@ -200,6 +220,16 @@ def _wanted(view: View) -> str:
 def _fits() -> dict[tuple[str, str], tuple[str, Fitted]]:
     """The last fit of every search: (its knobs, the fit)."""
     return {}
+
+
+@st.cache_resource(show_spinner=False)
+def _failures() -> set[tuple[str, str]]:
+    """What was too large to fit: (what was told, the knobs)."""
+    return set()
+
+
+def _too_large(view: View) -> bool:
+    return (view.told, _wanted(view)) in _failures()
 
 
 def _asked(view: View, last: Fitted | None, seconds: float) -> bool:

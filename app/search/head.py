@@ -30,9 +30,8 @@ def head(view: View, fit: Fitted | None) -> None:
 
 def trust_of(view: View, fit: Fitted | None) -> Trust | None:
     """How well the predictor foretold what it had not seen: as fitted here, else as when the choice was made."""
-    if fit and fit.validation:
-        found = fit.validation
-        return Trust(found.name, False, len(fit.held), found.spearman, found.coverage)
+    if fit and fit.trust:
+        return fit.trust
     return view.outcome.chosen.trust if view.outcome.chosen else None
 
 
@@ -44,6 +43,22 @@ def warning(view: View, fit: Fitted | None) -> None:
     elif found and (said := doubt(found)):
         show, icon = (st.info, "info") if found.best.limited else (st.warning, "warning")
         show(_sentence(said), icon=f":material/{icon}:")
+
+
+def hint(view: View, fit: Fitted | None) -> None:
+    """What another iteration is worth, while there may be one; of a predictor that is not to be believed, that."""
+    if fit and fit.hint and not view.search.finished:
+        st.caption(plain(f"Another iteration: {fit.hint.text}."))
+
+
+def since_the_choice(now: Trust | None, chosen: Trust | None) -> str:
+    """What the predictor was when it chose, where it has learned from more since; else empty."""
+    if now is None or chosen is None or chosen.trials == now.trials:
+        return ""
+    return (
+        f"Now, over {plural(now.trials, 'trial')}. When it chose, over {chosen.trials:,}: {chosen.spearman:.2f}, with "
+        f"{chosen.coverage:.0%} inside the 80 % interval. "
+    )
 
 
 def _sentence(words: str) -> str:
@@ -83,10 +98,12 @@ def _rank_metric(view: View, fit: Fitted | None) -> None:
     trust, found = trust_of(view, fit), ranked(view, fit)
     among = f"best half {found.best.spearman:.2f}" if found and math.isfinite(found.best.spearman) else ""
     told = f" ({trust.predictor}, {plural(trust.trials, 'trial')})" if trust else ""
+    chosen = view.outcome.chosen
+    then = since_the_choice(trust, chosen.trust if chosen else None)
     _metric(
         "Rank correlation", f"{trust.spearman:.2f}" if trust else "n/a", among or (trust.predictor if trust else ""),
-        f"Spearman's, of held-out predictions with what was measured{told}: over all of them, and over the half that "
-        "scored best, which is what one chooses from. Those differ less, so more of their order is noise. "
+        f"{then}Spearman's, of held-out predictions with what was measured{told}: over all of them, and over the half "
+        "that scored best, which is what one chooses from. Those differ less, so more of their order is noise. "
         f"Below {TRUSTED:g} do not trust the order.",
     )  # fmt: skip
 

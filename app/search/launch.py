@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from app import forms, session
-from app.search.estimates import estimate, proxies_of_next
+from app.search.estimates import ahead, estimate
 from app.settings import consequences
 from app.sidebar import job_buttons
 from app.steps import Step, next_step
@@ -75,7 +75,12 @@ def _cost(run: Run, search: Search | None, config: RunConfig, step: Step) -> str
     if not step.arguments or step.arguments[0] != "search":
         return ""
     own = [trial for trial in search.trials if trial.origin != "reused"] if search else []
-    return f"Costs: {estimate(run, config, own, proxies_of_next(search, config)).text}."
+    every = ahead(search, config.search)
+    if step.more is None:
+        return f"Costs: {estimate(run, config, own, every.proxies).text}."
+    next_ = ahead(search, config.search, 1)
+    rest = f"{plural(every.proxies, 'proxy model')}{estimate(run, config, own, every.proxies).time}"
+    return f"Costs: {estimate(run, config, own, next_.proxies).text}. All that is left: {rest}."
 
 
 def _knobs(run: Run, search: Search | None, job: Job | None) -> None:
@@ -126,8 +131,7 @@ def _what_changes(run: Run, wanted: RunConfig, search: Search | None) -> list[st
         lines.append(f"the plan is then {' + '.join(map(str, wanted.search.iterations))} trials")
     own = [trial for trial in search.trials if trial.origin != "reused"] if search else []
     if wanted.proxy != run.config.proxy:
-        n = wanted.search.iterations[0] + wanted.search.reference_runs
+        n, whole = (ahead(None, wanted.search, iterations).proxies for iterations in (1, None))
         lines.append(f"the first iteration then costs {estimate(run, wanted, own, n).text}")
-        whole = sum(wanted.search.iterations) + wanted.search.reference_runs + wanted.search.confirm
         lines.append(f"the whole search of {plural(whole, 'trial')}: {estimate(run, wanted, own, whole).text}")
     return lines

@@ -14,6 +14,7 @@ from app.search.mixing import from_weights, moved
 from app.search.view import View
 from app.words import count, plain
 from climb_engine.export.mixture import read_weights
+from climb_engine.search.threads import one_thread
 from climb_engine.types import ClimbError, FloatArray
 from climb_engine.workspace import digest_of
 
@@ -93,8 +94,9 @@ def _outlook(view: View, fit: Fitted | None, weights: FloatArray) -> None:
         st.caption(f"What to expect of it is known once a predictor is fitted, from three measured trials on. {far}.")
         return
     both = np.stack([weights, space.natural])
-    mean, sd = fit.predictor.predict(both)
-    draws = fit.predictor.sample(both, _DRAWS, np.random.default_rng(0))
+    with one_thread():
+        mean, sd = fit.predictor.predict(both)
+        draws = fit.predictor.sample(both, _DRAWS, np.random.default_rng(0))
     gain_sd = float((draws[:, 0] - draws[:, 1]).std())
     with st.grid(3, min_column_width=150, gap="xsmall", key="own.outlook"):
         st.metric("Predicted score", f"{mean[0]:.4f}", f"± {sd[0]:.4f}", delta_color="off", delta_arrow="off",

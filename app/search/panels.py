@@ -14,6 +14,7 @@ from app.search import charts as searchcharts
 from app.search.charts import FAILED, Points, symbol_of
 from app.search.filtering import looked_at
 from app.search.fitting import Fitted, predictions, ranked
+from app.search.head import since_the_choice
 from app.search.positions import METHODS, landscape
 from app.search.view import Flags, View
 from app.steps import SEARCHED
@@ -80,8 +81,8 @@ def best_so_far(view: View, passed: Flags) -> None:
     st.caption(f"{plural(len(rows), 'point')}: measured trials of the search and of your own, in their order.")
 
 
-def foretold(view: View, fit: Fitted | None, passed: Flags) -> None:
-    """Held-out predictions against what was measured."""
+def foretold(view: View, fit: Fitted | None, passed: Flags, coming: bool = False) -> None:
+    """Held-out predictions against what was measured; ``coming``: the predictor is being fitted."""
     st.subheader(
         "Predicted against measured",
         help="Each trial was predicted by a predictor that had not seen it. On the dashed line prediction and "
@@ -91,6 +92,9 @@ def foretold(view: View, fit: Fitted | None, passed: Flags) -> None:
     )
     mean, sd = predictions(view, fit)
     rows = np.flatnonzero(passed & np.isfinite(mean) & np.isfinite(view.scores))
+    if not len(rows) and coming:
+        st.skeleton(330)
+        return
     if not len(rows):
         st.caption("Nothing is held out yet: it takes six different measured mixtures and a fitted predictor.")
         return
@@ -108,17 +112,22 @@ def foretold(view: View, fit: Fitted | None, passed: Flags) -> None:
         alt=f"Held-out predictions against measured scores: {said}",
     )  # fmt: skip
     name = f"{fit.name}: " if fit else ""
-    st.caption(plain(f"{name}{said}. Lighter points are of later iterations."))
+    chosen = view.outcome.chosen
+    then = since_the_choice(fit.trust if fit else None, chosen.trust if chosen else None)
+    st.caption(plain(f"{name}{said}. {then}Lighter points are of later iterations."))
 
 
-def domain_effects(view: View, fit: Fitted | None) -> None:
-    """What each domain does for the predicted score."""
+def domain_effects(view: View, fit: Fitted | None, coming: bool = False) -> None:
+    """What each domain does for the predicted score; ``coming``: the predictor is being fitted."""
     st.subheader(
         "What each domain does",
         help="Change of the predicted score when the natural mixture takes twice as much of a domain and less of all "
         "others, limits left aside. Right: more of it helps. Lines: one standard deviation of the predictor's belief; "
         "where it crosses 0 the direction is not known.",
     )
+    if fit is None and coming:
+        st.skeleton(330)
+        return
     if fit is None:
         st.caption("A fitted predictor would tell.")
         return

@@ -13,6 +13,7 @@ from app.search.view import View, background
 from climb_engine.search.landscape import next_map, placed, principal_map
 from climb_engine.search.methods import DECIMALS
 from climb_engine.search.space import distinct
+from climb_engine.search.threads import one_thread
 from climb_engine.types import FloatArray, Trial
 from climb_engine.workspace import digest_of
 
@@ -63,7 +64,8 @@ def _landscape(key: str, _view: View, method: str) -> Landscape:  # noqa: ARG001
         found = principal_map(wanted, steps[0] if len(steps[0]) > 2 else np.concatenate([steps[0], background(_view)]))
     else:
         fitted = np.concatenate(steps)
-        found = placed(wanted, fitted, _grown(_mark(fitted), steps))
+        with one_thread():
+            found = placed(wanted, fitted, _grown(_mark(fitted), steps))
     n, c = len(_view.trials), len(rows[1])
     return Landscape(found[:n], found[n : n + c], found[n + c], found[-1] if choice else None)
 

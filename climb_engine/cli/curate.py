@@ -109,11 +109,11 @@ def overrides(
         raise ClimbError("--replace needs --import FILE")
     opened = open_run(name)
     if export:
-        typer.echo(f"{curation.export_overrides(opened, export)} overrides are in {export}")
+        typer.echo(f"{_counted(curation.export_overrides(opened, export))} written to {export}")
     if clear:
-        typer.echo(f"{curation.clear(opened)} overrides taken back")
+        typer.echo(f"{_counted(curation.clear(opened))} taken back")
     if import_:
-        typer.echo(f"{curation.import_overrides(opened, import_, replace)} overrides taken from {import_}")
+        typer.echo(f"{_counted(curation.import_overrides(opened, import_, replace))} taken from {import_}")
     if export or clear or import_:
         return
     known = opened.config.domains.overrides
@@ -122,7 +122,11 @@ def overrides(
         return
     for number, one in enumerate(known):
         typer.echo(f"{number:>3}  {browse.signed(one)}")
-    typer.echo(f"{len(known)} overrides" if known else "there are no overrides")
+    typer.echo(_counted(len(known)) if known else "there are no overrides")
+
+
+def _counted(n: int) -> str:
+    return "1 override" if n == 1 else f"{n:,} overrides"
 
 
 def merges(name: Name, as_json: Json = False) -> None:

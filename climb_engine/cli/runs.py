@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,6 +25,11 @@ from climb_engine.cli.arguments import (
 )
 from climb_engine.types import ClimbError
 
+if TYPE_CHECKING:
+    from climb_engine.config import CorpusConfig
+
+_FIRST = 20  # documents that init reads, to say now what is wrong with the inputs
+
 
 def init(
     name: Name,
@@ -36,14 +41,30 @@ def init(
     """Make a run: write its config.toml, each knob with its help."""
     from climb_engine.config import RunConfig
     from climb_engine.console import say
-    from climb_engine.curate.inputs import find_files
     from climb_engine.pipeline import Run
 
     values = {"corpus.inputs": [absolute(source) for source in inputs], **assignments(assign)}
     config = RunConfig().with_values(values)
-    find_files(config.corpus)  # a wrong path should say so now
-    run = Run.create(run_folder(name), config)
+    folder = run_folder(name)
+    _readable(config.corpus)
+    run = Run.create(folder, config)
     say(f"{run.workspace.config_path} written; read it, then: climb search {name}")
+
+
+def _readable(config: CorpusConfig) -> None:
+    """Raise what reading the corpus would raise, as far as its first documents show; the hub is not asked."""
+    from climb_engine.curate.corpus import corpus_parts
+    from climb_engine.curate.inputs import find_files
+
+    find_files(config)
+    here = tuple(source for source in config.inputs if not source.startswith("hf:"))
+    if not here:
+        return
+    few = config.model_copy(update={"inputs": here, "max_documents": _FIRST, "part_documents": _FIRST})
+    first, state = next(iter(corpus_parts(few)))
+    if not first.num_rows and here == config.inputs:
+        reasons = ", ".join(f"{n} {reason}" for reason, n in state.rejected.items()) or "the inputs hold none"
+        raise ClimbError(f"no document was accepted ({reasons}); check corpus.inputs and corpus.text_column")
 
 
 def demo(name: Annotated[str, typer.Argument(help="Name of the run.")] = "demo", job: Job = None) -> None:

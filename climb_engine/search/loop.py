@@ -37,6 +37,7 @@ from climb_engine.search.record import choice_from, choice_json, fold, result_js
 from climb_engine.search.regression import FEWEST
 from climb_engine.search.reuse import REUSED, Reusable, TakenOver, check
 from climb_engine.search.space import MixtureSpace
+from climb_engine.search.threads import one_thread
 from climb_engine.types import ClimbError, FloatArray, Mixture, Result, Trial
 
 __all__ = ["Choice", "EventLog", "Outcome", "Search", "StopHint", "Trust"]
@@ -166,6 +167,12 @@ class Search:
         """The predictor cross-validated on everything measured; None when that is too little."""
         return self.evidence().validation()
 
+    def trust(self, found: Validation | None) -> Trust | None:
+        """How far to trust the predictor as it stands, by what ``validation`` found."""
+        evidence = self.evidence()
+        n = len(evidence.weights)
+        return Trust(found.name, evidence.by_metric, n, found.spearman, found.coverage) if found else None
+
     # ---- the conversation ----------------------------------------------------------------------------------------
 
     def ask(self, n: int, iterations: int | None = None) -> tuple[Trial, ...]:
@@ -177,7 +184,8 @@ class Search:
         """
         limit = self.planned if iterations is None else iterations
         if not self.open:
-            self._ask_more(limit)
+            with one_thread():
+                self._ask_more(limit)
         return self.open[:n]
 
     def tell(self, trial: int, outcome: Result | str) -> Trial:
@@ -253,8 +261,8 @@ class Search:
         """What the search cost so far: proxies, tokens, seconds, FLOPs."""
         return Spent.on(self.own)
 
-    def stop_hint(self) -> StopHint:
-        """What another iteration, as large as the last, is expected to bring."""
+    def stop_hint(self, trust: Trust | None = None) -> StopHint:
+        """What another iteration, as large as the last, is expected to bring, with what is known of who expects it."""
         evidence, size = self.evidence(), self.config.iterations[-1]
         results = [trial.result for trial in self.trials if trial.result]
         sd, freedom = noise(list(self._repeats().values()))
@@ -265,6 +273,8 @@ class Search:
             trials=size,
             seconds=size * float(np.mean([result.seconds for result in results])),
             flops=size * float(np.mean([result.flops for result in results])),
+            runs=max(self.config.confirm, 1),
+            trust=trust,
         )
 
     def outcome(self) -> Outcome:
@@ -328,7 +338,9 @@ class Search:
         best = settle(self.evidence(), self.config.confirm_best, self._rng(FINAL))
         seeds, natural = self._confirming_seeds(best), self._seeds_of(self.space.natural)
         confirming = [(row, self.iteration, "confirm", seed) for row in best for seed in seeds]
-        references = [(self.space.natural, 0, "natural", seed) for seed in seeds if natural and seed not in natural]
+        alone = not natural or _key(self.space.natural) in map(_key, best)  # no references, or among the best itself
+        lacking = [] if alone else [seed for seed in seeds if seed not in natural]
+        references = [(self.space.natural, 0, "natural", seed) for seed in lacking]
         fresh = self._entries(references + confirming)
         if len(best) == 1 or not fresh:
             self._choose(best[0], fresh)
@@ -355,10 +367,7 @@ class Search:
         return settle_among(self.evidence(), np.array(list(mixtures.values())), means)
 
     def _choose(self, weights: FloatArray, fresh: list[dict[str, Any]]) -> None:
-        found, evidence = self.validation(), self.evidence()
-        n = len(evidence.weights)
-        trust = Trust(found.name, evidence.by_metric, n, found.spearman, found.coverage) if found else None
-        choice = replace(self._foretold(weights), trust=trust)
+        choice = replace(self._foretold(weights), trust=self.trust(self.validation()))
         self._record({"event": "chosen", **choice_json(choice), "trials": fresh})
 
     def _foretold(self, weights: FloatArray) -> Choice:

@@ -80,19 +80,32 @@ class StopHint:
     trials: int
     seconds: float  # of training, at what a trial cost so far
     flops: float
+    runs: int = 1  # confirming ones, of whose mean ``visible`` is the error
+    trust: Trust | None = None  # in the predictor that expects the gain; None: not checked
 
     @property
     def go_on(self) -> bool:
-        """Whether the gain is large enough to be seen."""
-        return self.gain > self.visible
+        """Whether the gain is large enough to be seen, and expected by a predictor that is to be trusted."""
+        return self.known and self.gain > self.visible
+
+    @property
+    def known(self) -> bool:
+        """Whether the gain can be told: the predictor is not known to be wrong."""
+        return not (self.trust and self.trust.warning)
 
     @property
     def text(self) -> str:
-        """The hint in a sentence."""
+        """The hint in a sentence, without the cost."""
+        if not self.known:
+            return (
+                f"by how much {self.trials:,} more trials would raise the score cannot be told, since that is the "
+                "predictor's to say; they would teach it more"
+            )
         advice = "worth it" if self.go_on else "too little to be seen, stop here"
+        mean = f"the mean of {self.runs:,} confirming runs is" if self.runs > 1 else "a single confirming run is"
         return (
-            f"{self.trials} more trials ({self.seconds:,.0f} s of training, {self.flops:.1e} FLOPs) should raise the "
-            f"score by about {self.gain:.2g}; runs differ by {self.visible:.2g} anyway: {advice}"
+            f"{self.trials:,} more trials should raise the score by about {self.gain:.2g}; {mean} off by "
+            f"{self.visible:.2g} (one standard error): {advice}"
         )
 
 
