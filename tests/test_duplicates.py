@@ -214,12 +214,12 @@ def test_a_signature_does_not_depend_on_its_neighbours():
     assert (np.concatenate([signatures([text], CONFIG) for text in texts]) == signatures(texts, CONFIG)).all()
 
 
-@pytest.mark.parametrize("seed", [1, 2**32, 2**40 + 3])
+@pytest.mark.parametrize("seed", [1, 2**31 - 1])
 def test_another_seed_gives_other_signatures_and_the_same_clear_groups(seed):
     config = DuplicatesConfig(seed=seed)
     words = prose(np.random.default_rng(10))
     texts = [" ".join(words), " ".join(words[:-1]), " ".join(words[:150])]
-    assert (signatures(texts, config) != signatures(texts, CONFIG)).any() == (seed % 2**32 != 0)
+    assert (signatures(texts, config) != signatures(texts, CONFIG)).any()
     assert found(texts, config).tolist() == [-1, 0, -1]
 
 

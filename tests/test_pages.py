@@ -343,7 +343,7 @@ def test_the_search_is_steered_iteration_by_iteration(tiny):
     shutil.rmtree(tiny / "exports")
     app = shown()
     assert app.button(key="next").label == "Run iteration 1 of 2"
-    assert "4 proxy models, and the natural mixture 3 times" in words(app)
+    assert "Trains 4 mixtures of iteration 1 and the natural mixture 3 times as the reference." in words(app)
     pressed(app, "next")
     assert ended(tiny).state == "done"
     app.run()

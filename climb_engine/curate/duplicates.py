@@ -37,8 +37,7 @@ def signatures(texts: Sequence[str], config: DuplicatesConfig) -> Signatures:
     from datasketch import MinHash
     from xxhash import xxh32_intdigest
 
-    seed = config.seed % 2**32  # numpy's RandomState takes no more
-    sketch = MinHash(config.permutations, seed, hashfunc=xxh32_intdigest, scheme="affine32")
+    sketch = MinHash(config.permutations, config.seed, hashfunc=xxh32_intdigest, scheme="affine32")
     found = np.empty((len(texts), config.permutations), np.uint32)
     for row, text in zip(found, texts, strict=True):
         sketch.clear()
