@@ -299,7 +299,10 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(server, config):
     server.delay, server.seen = 0.0, []
     answers = ask(config)
     assert answers.facts["answered"] == 30
-    assert len(server.seen) == 30 - kept
+    assert (
+        len(set(server.seen)) == 30 - kept
+    )  # what the killed one still had on the way may arrive late, and is asked again
+    assert len(server.seen) <= 30 - kept + config.annotator_parallel
 
 
 def test_the_sample_is_drawn_once_for_all(config):
