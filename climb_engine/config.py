@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -636,6 +636,15 @@ def knobs(section: BaseModel) -> dict[str, Any]:
         else:
             values[name] = section.model_dump(mode="json", include={name})[name]
     return values
+
+
+def differing(before: RunConfig, after: RunConfig) -> Iterator[tuple[str, str]]:
+    """The knobs, each as its section and its name, that have another value in one config than in the other."""
+    for section in RunConfig.model_fields:
+        one, other = getattr(before, section), getattr(after, section)
+        for name in type(other).model_fields:
+            if getattr(one, name) != getattr(other, name):
+                yield section, name
 
 
 def unfit(section: type[BaseModel], name: str, value: Any) -> str:

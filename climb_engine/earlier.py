@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from climb_engine.config import RunConfig
+from climb_engine.config import RunConfig, differing
 from climb_engine.pipeline import Run
 from climb_engine.search.loop import Search
 from climb_engine.types import ClimbError
@@ -41,7 +40,8 @@ def earlier(run: Run) -> tuple[Earlier, ...]:
         measured = then.measured_here() if _readable(then) else 0
         log = run.workspace.log(digest).path
         told = log.stat().st_mtime if log.exists() else 0.0
-        found.append(Earlier(digest, then, measured, told, tuple(_changed(then.config, run.config))))
+        changed = tuple(f"{section}.{name}" for section, name in differing(then.config, run.config))
+        found.append(Earlier(digest, then, measured, told, changed))
     return tuple(found)
 
 
@@ -72,11 +72,3 @@ def _readable(run: Run) -> bool:
 
 def _here(run: Run, config: RunConfig) -> RunConfig:
     return config.model_copy(update={section: getattr(run.config, section) for section in _OF_THE_PLACE})
-
-
-def _changed(then: RunConfig, now: RunConfig) -> Iterator[str]:
-    for section in type(now).model_fields:
-        before, after = getattr(then, section), getattr(now, section)
-        for knob in type(after).model_fields:
-            if getattr(before, knob) != getattr(after, knob):
-                yield f"{section}.{knob}"

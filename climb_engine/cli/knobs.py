@@ -74,12 +74,12 @@ def _search(run: Run) -> str:
 
 def _changes(before: RunConfig, after: RunConfig) -> list[str]:
     """Knob by knob, what it was and what it becomes."""
+    from climb_engine.config import differing
+
     old, new = before.model_dump(mode="json"), after.model_dump(mode="json")
     return [
-        f"{section}.{knob}: {json.dumps(value)} -> {json.dumps(new[section][knob])}"
-        for section, values in old.items()
-        for knob, value in values.items()
-        if value != new[section][knob]
+        f"{section}.{name}: {json.dumps(old[section][name])} -> {json.dumps(new[section][name])}"
+        for section, name in differing(before, after)
     ]
 
 
