@@ -18,6 +18,7 @@ from climb_engine.search.loop import Search
 from climb_engine.types import ClimbError
 from climb_engine.workspace import Artifact, Workspace, digest_of, runs_in, slug
 
+LOOKED_AT = "looked at"  # the key of the run's name; the picker's own is emptied by an address without one
 PAGES = Path(__file__).resolve().parents[1] / "pages"
 _OVERRIDE = re.compile(r"domains\.overrides\[(\d+)\] \((\w+)\)")
 
@@ -47,7 +48,7 @@ def _can_be_named(name: str) -> bool:
 
 def workspace() -> Workspace | None:
     """The folder of the run that is looked at."""
-    name = st.session_state.get("run")
+    name = st.session_state.get(LOOKED_AT)
     return Workspace(runs_folder() / slug(name)) if name else None
 
 

@@ -84,23 +84,28 @@ def progress_lines(job: Job) -> None:
 
 def _picker() -> None:
     names = session.run_names()
-    asked = st.session_state.pop("wanted run", None) or st.session_state.get("run") or st.query_params.get("run")
-    if names:
-        st.session_state["run"] = asked if asked in names else names[0]
+    address = st.session_state.get("run") or st.query_params.get("run")
+    asked = st.session_state.pop("wanted run", None) or address or st.session_state.get(session.LOOKED_AT)
+    run = asked if asked in names else names[0] if names else None
+    if run:
+        st.session_state["run"] = run
         if "run" not in st.query_params:
             with contextlib.suppress(StreamlitAPIException):  # where the picker is bound already, it writes the address
-                st.query_params["run"] = st.session_state["run"]
+                st.query_params["run"] = run
     else:
         st.session_state.pop("run", None)
     if asked and asked not in names:
         st.warning(f"There is no run called {plain(asked[:64])} here (any more).")
     st.caption("Run", help=f"Runs in {plain(str(session.runs_folder()))}")
-    if names:
-        st.selectbox(
-            "Run", names, index=None, key="run", bind="query-params", required=True, label_visibility="collapsed"
-        )  # without a default, since one that is chosen by default is not written into the address
+    if run:  # without a default, since one that is chosen by default is not written into the address
+        picked = st.selectbox(
+            "Run", names, index=None, key="run", bind="query-params", required=True, label_visibility="collapsed",
+            placeholder=run,  # an address without a run, to which one has gone back, empties the picker
+        )  # fmt: skip
+        run = picked or run
     else:  # with a key of its own: a bound one could not be set when the first run is made
         st.selectbox("Run", [], key="no run", placeholder="No run yet", disabled=True, label_visibility="collapsed")
+    st.session_state[session.LOOKED_AT] = run
 
 
 def _card(run: Workspace, mark: tuple[object, ...]) -> None:
