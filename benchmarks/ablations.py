@@ -20,7 +20,7 @@ import numpy as np
 from record import RESULTS, save
 from search import CANDIDATES, Row, searched, truth
 
-from climb_engine.compare.plan import METHODS, Options
+from climb_engine.compare.plan import METHODS, NATURAL_RUNS, Options
 from climb_engine.config import SearchConfig
 from climb_engine.types import FloatArray
 
@@ -61,8 +61,9 @@ REFERENCE = Setting("climb").name
 def run(data: Path, family: str, target: str, setting: Setting, seed: int) -> Row:
     """One search from its first trial to its choice."""
     known = truth(data, family, target)
-    knobs = {"candidates": CANDIDATES, "reference_runs": 0, "confirm": 0, "folds": 0, "seed": seed}
-    method = {"method": METHODS[setting.method], "iterations": setting.iterations}
+    knobs = {"candidates": CANDIDATES, "confirm": 0, "folds": 0, "seed": seed}
+    natural = {"reference_runs": NATURAL_RUNS.get(setting.method, 0)}
+    method = {"method": METHODS[setting.method], "iterations": setting.iterations} | natural
     config = SearchConfig.model_validate(knobs | method)
     return Row(family, target, setting.name, seed, *searched(known, config, seed))
 

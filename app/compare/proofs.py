@@ -53,8 +53,8 @@ class Proof:
 
     @property
     def budget(self) -> int:
-        """Proxies of each search."""
-        return sum(next(iter(self.plan["iterations"].values()), ()))
+        """Proxies of each search; of some, one is of the natural mixture and in no iteration."""
+        return max(map(sum, self.plan["iterations"].values()), default=0)
 
     @property
     def title(self) -> str:
@@ -67,10 +67,9 @@ class Proof:
         found = []
         for path in sorted((self.folder / "searches").glob("*.jsonl")):
             method, _, replicate = path.stem.rpartition("-")
-            of = sum(self.plan["iterations"].get(method, ())) or self.budget
             events = [event.get("event") for event in Log(path)]
-            told = of if "found" in events else events.count("told") + events.count("failed")
-            found.append(Searched(method, int(replicate), told, of))
+            told = self.budget if "found" in events else events.count("told") + events.count("failed")
+            found.append(Searched(method, int(replicate), told, self.budget))
         return tuple(found)
 
     def targets(self) -> int:

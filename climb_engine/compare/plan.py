@@ -19,7 +19,7 @@ from climb_engine.training import calibration_items
 from climb_engine.types import ClimbError, FloatArray
 from climb_engine.workspace import digest_of
 
-VERSION = 2  # 1: all proxies of a replicate read in one data order
+VERSION = 3  # 1: all proxies of a replicate read in one data order; 2: ours had no proxy of the natural mixture
 METHODS: Mapping[str, str] = {
     "natural": "",
     "uniform": "",
@@ -43,6 +43,8 @@ SPLITS: Mapping[str, tuple[int, ...]] = {
     "ours": (2, 1, 1, 1, 1, 1),
 }
 """How a method spreads its budget over iterations, in proportion: 112 trials of climb are the paper's 64, 32, 16."""
+NATURAL_RUNS: Mapping[str, int] = {"ours": 1}
+"""How much of its budget a method gives to the natural mixture, as every run of the app does; the published ones none."""
 _GENERAL = ("piqa", "arc_challenge", "arc_easy", "hellaswag", "winogrande", "siqa", "openbookqa", "csqa", "sciq")
 GENERAL = tuple(task for task in (*_GENERAL, "lambada") if task in TASKS)
 """The paper's general reasoning and what is near it: the tasks that are reported on unless others are named."""
@@ -79,7 +81,7 @@ class Options:
             if not knob.startswith("proxy."):
                 raise ClimbError(f"{knob}: only knobs of the target model can be set here: proxy.layers and so on")
         for name in self.searched:
-            if self.iterations(name)[0] < FEWEST:
+            if self.iterations(name)[0] + NATURAL_RUNS.get(name, 0) < FEWEST:
                 raise ClimbError(
                     f"a budget of {self.budget} leaves {self.iterations(name)[0]} proxies to the first iteration of "
                     f"{name}, and a predictor needs {FEWEST}; give at least 8"
@@ -91,14 +93,18 @@ class Options:
         return tuple(name for name in self.methods if METHODS[name])
 
     def iterations(self, method: str) -> tuple[int, ...]:
-        """Trials per iteration, which sum to the budget: whole numbers next to the method's proportions."""
+        """Trials per iteration: whole numbers next to the method's proportions.
+
+        They sum to what the budget leaves beside the runs of the natural mixture.
+        """
         parts = self.splits.get(method, SPLITS[method])
         if not parts or any(part < 1 for part in parts):
             raise ClimbError(f"the split of {method} must be whole numbers of at least 1, such as 4,2,1")
-        exact = [self.budget * part / sum(parts) for part in parts]
+        budget = self.budget - NATURAL_RUNS.get(method, 0)
+        exact = [budget * part / sum(parts) for part in parts]
         counts = [int(share) for share in exact]
         by_rest = sorted(range(len(parts)), key=lambda i: counts[i] - exact[i])
-        for i in by_rest[: self.budget - sum(counts)]:
+        for i in by_rest[: budget - sum(counts)]:
             counts[i] += 1
         return tuple(count for count in counts if count)
 
@@ -142,14 +148,14 @@ class Plan:
     def search_config(self, method: str, replicate: int) -> SearchConfig:
         """The run's limits and draws with the method, its share of the budget, and a seed for the replicate.
 
-        Nothing is spent on references and confirmations: the targets are those.
+        Nothing is spent on confirmations: the targets are those.
         """
         own = self.run.config.search
         values: dict[str, Any] = {
             "method": METHODS[method],
             "iterations": self.options.iterations(method),
             "predictor": own.predictor if METHODS[method] == "bayesian" else "default",
-            "reference_runs": 0,
+            "reference_runs": NATURAL_RUNS.get(method, 0),
             "confirm": 0,
             "confirm_best": 1,
             "seed": own.seed + replicate,
