@@ -44,7 +44,7 @@ SPLITS: Mapping[str, tuple[int, ...]] = {
 }
 """How a method spreads its budget over iterations, in proportion: 112 trials of climb are the paper's 64, 32, 16."""
 NATURAL_RUNS: Mapping[str, int] = {"ours": 1}
-"""How much of its budget a method gives to the natural mixture, as every run of the app does; the published ones none."""
+"""Proxies of its budget that a method gives to the natural mixture, as every run does by itself; the others none."""
 _GENERAL = ("piqa", "arc_challenge", "arc_easy", "hellaswag", "winogrande", "siqa", "openbookqa", "csqa", "sciq")
 GENERAL = tuple(task for task in (*_GENERAL, "lambada") if task in TASKS)
 """The paper's general reasoning and what is near it: the tasks that are reported on unless others are named."""
