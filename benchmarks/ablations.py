@@ -1,4 +1,4 @@
-"""How much do the budget and its allocation over iterations matter? The paper's ablations, where the optimum is known.
+"""How much do the budget and its allocation matter? The paper's ablations, where the optimum is known.
 
     python benchmarks/ablations.py [--data ../shared/data/regmix] [--seeds 10]
     python benchmarks/ablations.py --table                                       print the saved results again
@@ -35,17 +35,25 @@ class Setting:
     method: str
     budget: int = FULL
     split: tuple[int, ...] = ()  # the method's own
+    guessed: bool = False  # the natural mixture is not run, so that its score is the predictor's guess
+
+    @property
+    def natural_runs(self) -> int:
+        """How much of the budget the natural mixture gets."""
+        return 0 if self.guessed else NATURAL_RUNS.get(self.method, 0)
 
     @property
     def iterations(self) -> tuple[int, ...]:
         """Trials per iteration."""
         splits = {self.method: self.split} if self.split else {}
-        return Options(budget=self.budget, splits=splits).iterations(self.method)
+        later = Options(budget=self.budget, splits=splits).iterations(self.method)[1:]
+        return self.budget - self.natural_runs - sum(later), *later
 
     @property
     def name(self) -> str:
         """What the table calls it."""
-        return f"{self.method}: {', '.join(map(str, self.iterations))}"
+        natural = f"{self.natural_runs} natural, " if self.natural_runs else ""
+        return f"{self.method}: {natural}{', '.join(map(str, self.iterations))}"
 
 
 BUDGETS = [Setting(method, budget) for budget in (56, 112, 224) for method in ("random", "regmix", "climb", "ours")]
@@ -54,7 +62,8 @@ SPLITS = {
     "ours": ((1,), (6, 1), (4, 2, 1), (2, 1, 1, 1), (2, 1, 1, 1, 1, 1)),
 }
 ALLOCATIONS = [Setting(method, FULL, split) for method, splits in SPLITS.items() for split in splits]
-SETTINGS = {setting.name: setting for setting in BUDGETS + ALLOCATIONS}
+NATURAL = [Setting("ours", budget, guessed=guessed) for budget in (24, 48) for guessed in (True, False)]
+SETTINGS = {setting.name: setting for setting in BUDGETS + ALLOCATIONS + NATURAL}
 REFERENCE = Setting("climb").name
 
 
@@ -62,9 +71,9 @@ def run(data: Path, family: str, target: str, setting: Setting, seed: int) -> Ro
     """One search from its first trial to its choice."""
     known = truth(data, family, target)
     knobs = {"candidates": CANDIDATES, "confirm": 0, "folds": 0, "seed": seed}
-    natural = {"reference_runs": NATURAL_RUNS.get(setting.method, 0)}
-    method = {"method": METHODS[setting.method], "iterations": setting.iterations} | natural
-    config = SearchConfig.model_validate(knobs | method)
+    natural = {"reference_runs": setting.natural_runs}
+    method = {"method": METHODS[setting.method], "iterations": setting.iterations}
+    config = SearchConfig.model_validate(knobs | natural | method)
     return Row(family, target, setting.name, seed, *searched(known, config, seed))
 
 
@@ -98,15 +107,18 @@ def table(rows: Sequence[Row], settings: Sequence[Setting]) -> Iterator[str]:
     seeds = finished(rows)
     reference = regrets(rows, REFERENCE, seeds)
     cases = [f"{family}, {target}" for family, target in CASES]
-    yield f"| trials per iteration | {' | '.join(cases)} | over the published loop's | CPU s |"
-    yield f"|---|{'---:|' * (len(cases) + 2)}"
+    yield f"| trials per iteration | {' | '.join(cases)} | over the published loop's | foretold too much | CPU s |"
+    yield f"|---|{'---:|' * (len(cases) + 3)}"
     for setting in settings:
         regret = regrets(rows, setting.name, seeds)
         errors = regret.std(axis=1, ddof=1) / np.sqrt(seeds) if seeds > 1 else np.full(len(cases), np.nan)
         cells = [f"{mean:.3f} ± {error:.3f}" for mean, error in zip(regret.mean(axis=1), errors, strict=True)]
         middle, low, high = relative(regret, reference)
-        seconds = np.mean([row.seconds for row in rows if row.method == setting.name])
-        yield f"| {setting.name} | {' | '.join(cells)} | {middle:.2f} [{low:.2f}, {high:.2f}] | {seconds:.1f} |"
+        mine = [row for row in rows if row.method == setting.name and row.seed < seeds]
+        hope, seconds = (np.array(values) for values in zip(*((row.hope, row.seconds) for row in mine), strict=True))
+        hopes = f"{hope.mean():+.3f} ± {hope.std(ddof=1) / np.sqrt(len(hope)):.3f}"
+        ratio = f"{middle:.2f} [{low:.2f}, {high:.2f}]"
+        yield f"| {setting.name} | {' | '.join(cells)} | {ratio} | {hopes} | {seconds.mean():.1f} |"
 
 
 def finished(rows: Sequence[Row]) -> int:
@@ -120,7 +132,7 @@ def finished(rows: Sequence[Row]) -> int:
 
 def show(rows: Sequence[Row]) -> None:
     print(f"{finished(rows)} seeds, regret in nats ± standard error")
-    for settings in (BUDGETS, ALLOCATIONS):
+    for settings in (BUDGETS, ALLOCATIONS, NATURAL):
         print("\n".join(table(rows, settings)), flush=True)
         print()
 
