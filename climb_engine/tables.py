@@ -105,8 +105,10 @@ def fit(table: Table, target: Mapping[str, float], config: SearchConfig, tokens:
     coefficients = signed(target or dict.fromkeys(table.metrics, 1.0), table.metrics)
     natural = _tokens(table, tokens)
     space = MixtureSpace.from_config(table.domains, natural, config)
-    metrics = np.column_stack([table.metrics[name] for name in coefficients])
-    evidence = Evidence(space, config, table.weights, metrics, np.array(list(coefficients.values())), table.weights)
+    besides = {name: 0.0 for name in table.metrics if name not in coefficients and not name.endswith(HIGHER)}
+    metrics = np.column_stack([table.metrics[name] for name in (*coefficients, *besides)])
+    signs = np.array([*coefficients.values(), *besides.values()])
+    evidence = Evidence(space, config, table.weights, metrics, signs, table.weights)
     rng = np.random.default_rng(config.seed)
     best = rank_candidates(evidence, BEST, rng)
     plain = config.method in ("random", "regmix")

@@ -98,7 +98,7 @@ def fitting_seconds(view: View) -> float:
     """About how long it takes to fit the predictor and to cross-validate it, as measured on two slow cores."""
     evidence, n = view.search.evidence(), len(view.teaching)
     folds = evidence.config.folds if evidence.config.folds > 1 else 0
-    parts = len(evidence.coefficients) if evidence.by_metric else 1
+    parts = np.count_nonzero(evidence.coefficients) if evidence.by_metric else 1
     once = min(0.03 + 4e-6 * n**2, 0.3) + 1e-9 * n**3  # of Gaussian processes: a part of many trials settles a kernel
     if evidence.name != "gp":
         first, more = _COSTS[evidence.name]

@@ -1,4 +1,8 @@
-"""The Gaussian-process predictor: a stack of processes over transforms of the weights."""
+"""The Gaussian-process predictor: a stack of processes over transforms of the weights.
+
+One of the transforms is learned, from what the trials measured besides the score, such as the held-out loss of every
+domain: mixtures that do much the same to those are near each other, and so should their scores be.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +28,7 @@ EFFORT = {"maxiter": 50, "ftol": 1e-5}  # of a marginal likelihood; more does no
 EXACT = 2000  # mixtures of a joint draw by Cholesky factor; more are drawn by random Fourier features
 FEATURES = 1024
 KERNEL_TRIALS = 200  # as many trials settle a kernel; all of them are then conditioned on
+PENALTIES = np.logspace(-3, 0, 7)  # of the learned transform's ridge, one of which leaving out trials prefers
 DROPPED = 0.05  # share of a member that is left out: it costs as much as the best and changes no prediction
 
 
@@ -120,20 +125,48 @@ class _Stack:
 
 
 def gaussian_processes(trials: Trials, noise_sd: float | None) -> Posterior:
-    """A stack of Gaussian processes: each transform of the weights, with one length scale and with one per domain."""
+    """A stack of Gaussian processes: each transform of the weights, with one length scale and with one per input."""
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     noise = None if noise_sd is None or not trials.sd else max((noise_sd / trials.sd) ** 2, 1e-6)
     with threadpool_limits(1):  # the matrices are small: threads cost more than they bring
         members: list[_Process] = []
-        for transform in TRANSFORMS.values():
+        learned = [outcomes(trials.weights, trials.besides)] if np.ptp(trials.besides, axis=0).any() else []
+        for transform in [*TRANSFORMS.values(), *learned]:
             one = _fit_process(trials, transform, np.array([np.exp(LENGTH)]), noise)
             length = one.model.kernel_.k1.k2.length_scale
-            each = _fit_process(trials, transform, np.full(trials.weights.shape[1], length), noise)
+            each = _fit_process(trials, transform, np.full(len(one.centre), length), noise)
             members += [one, each]
         shares = _stacking(trials.scores, *zip(*(member.left_out() for member in members), strict=True))
     used = shares > DROPPED
     return _Stack(tuple(m for m, use in zip(members, used, strict=True) if use), shares[used] / shares[used].sum())
+
+
+def outcomes(weights: FloatArray, measured: FloatArray) -> Callable[[FloatArray], FloatArray]:
+    """What is foretold of metrics (n, k) at mixtures (c, m), (c, k): a ridge on the weights and their square roots.
+
+    One penalty for all, that with the smallest left-out error in units of each metric's spread. The metrics keep their
+    units: what mixtures hardly move tells them apart little.
+    """
+
+    def terms(mixtures: FloatArray) -> FloatArray:
+        return np.concatenate([mixtures, np.sqrt(mixtures)], axis=1)
+
+    inputs, targets = terms(weights), measured - measured.mean(axis=0)
+    centre = inputs.mean(axis=0)
+    scale = float((inputs - centre).std()) or 1.0
+    left, singular, right = np.linalg.svd((inputs - centre) / scale, full_matrices=False)
+    spread = np.where(np.ptp(measured, axis=0) > 0, measured.std(axis=0), 1.0)
+
+    def error(penalty: float) -> float:
+        shrunk = left * (singular**2 / (singular**2 + penalty * len(weights)))
+        missed = targets - shrunk @ (left.T @ targets)
+        free = 1 - (shrunk * left).sum(axis=1) - 1 / len(weights)  # 1 less the leverage; the mean is left out as well
+        return float(np.square(missed / np.maximum(free, 1e-3)[:, None] / spread).mean())
+
+    penalty = min(PENALTIES, key=error)
+    slopes = (right.T * (singular / (singular**2 + penalty * len(weights)))) @ (left.T @ targets)
+    return lambda mixtures: np.asarray((terms(mixtures) - centre) / scale @ slopes)
 
 
 def _fit_process(

@@ -43,8 +43,8 @@ class Evidence:
     space: MixtureSpace
     config: SearchConfig
     weights: FloatArray  # (n, m) of everything measured
-    metrics: FloatArray  # (n, q) that the scores are made of
-    coefficients: FloatArray  # (q,) scores = metrics @ coefficients
+    metrics: FloatArray  # (n, q) that the scores are made of, and what was measured besides
+    coefficients: FloatArray  # (q,) scores = metrics @ coefficients; 0 for what was measured besides
     tried: FloatArray  # (t, m) everything asked, measured or not
     elsewhere: npt.NDArray[np.bool_] | None = None  # (n,) what another search measured; None: nothing
 
@@ -67,7 +67,8 @@ class Evidence:
     @property
     def by_metric(self) -> bool:
         """Whether every metric is learned by itself; the published methods learn the score."""
-        return self.config.by_metric and self.config.method == "bayesian" and len(self.coefficients) > 1
+        several = np.count_nonzero(self.coefficients) > 1
+        return bool(self.config.by_metric and self.config.method == "bayesian" and several)
 
     @cached_property
     def predictor(self) -> Predictor:
@@ -107,7 +108,12 @@ class Evidence:
 
     @property
     def _learned(self) -> tuple[FloatArray, FloatArray | None]:
-        return (self.metrics, self.coefficients) if self.by_metric else (self.scores, None)
+        besides = self.metrics[:, self.coefficients == 0]
+        if self.by_metric:
+            return self.metrics, self.coefficients
+        if self.config.method != "bayesian" or not besides.shape[1]:
+            return self.scores, None
+        return np.column_stack([self.scores, besides]), np.r_[1.0, np.zeros(besides.shape[1])]
 
 
 def first_mixtures(space: MixtureSpace, n: int, tried: FloatArray, rng: np.random.Generator) -> FloatArray:

@@ -90,17 +90,23 @@ class Objective:
         """What the scores of n results are made of: metrics (n, q) and signed coefficients (q,).
 
         ``metrics @ coefficients`` are the scores. Where results measured different domains, the one metric is the
-        score itself.
+        score itself. Losses that all results measured besides have a coefficient of 0.
         """
         parts = [self.parts(result.metrics) for result in results]
         if not parts or any(set(other) != set(parts[0]) for other in parts):
             return self.scores(results)[:, None], np.ones(1)
-        metrics = [[result.metrics[name] for name in parts[0]] for result in results]
-        return np.array(metrics, dtype=np.float64), np.array(list(parts[0].values()))
+        besides = [name for name in results[0].metrics if name not in parts[0] and _is_loss_of_all(name, results)]
+        metrics = [[result.metrics[name] for name in (*parts[0], *besides)] for result in results]
+        return np.array(metrics, dtype=np.float64), np.array([*parts[0].values(), *(0.0 for _ in besides)])
 
 
 def _is_accuracy(name: str) -> bool:
     return name.endswith(ACCURACIES) and not name.startswith(HELDOUT)
+
+
+def _is_loss_of_all(name: str, results: Sequence[Result]) -> bool:
+    measured = (result.metrics.get(name, math.nan) for result in results)
+    return not _is_accuracy(name) and all(map(math.isfinite, measured))
 
 
 def _measured(name: str, metrics: Mapping[str, float]) -> list[str]:

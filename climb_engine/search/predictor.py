@@ -57,7 +57,8 @@ def make_predictor(
     """The predictor of this name, to be fitted; one of ``NAMES``.
 
     With ``coefficients`` (q,) it learns each of q metrics by itself and predicts their weighted sum; ``fit`` then takes
-    metrics (n, q) in place of scores. ``noise_sd`` is that of a whole score, and not for use with ``coefficients``.
+    metrics (n, q) in place of scores. Those with a coefficient of 0 are not predicted, and gp learns from them what a
+    mixture does. ``noise_sd`` is that of a whole score, and not for use with ``coefficients``.
 
     lightgbm
         The official CLIMB code's: 1000 trees, learning rate 0.01, depth 4, 5 trials per leaf, L1 = L2 = 1, a tenth
@@ -90,7 +91,7 @@ def make_predictor(
         return Regression(name, learners[name])
     if noise_sd is not None:
         raise ValueError("noise_sd is the noise of a whole score; with coefficients each metric's is learned")
-    return WeightedSum(name, coefficients, tuple(Regression(name, learners[name]) for _ in coefficients))
+    return WeightedSum(name, coefficients, lambda: Regression(name, learners[name]))
 
 
 class Chosen:
@@ -102,10 +103,10 @@ class Chosen:
         self.noise_sd = float("nan")
         self._settings = (seed, noise_sd, coefficients)
 
-    def fit(self, weights: FloatArray, scores: FloatArray) -> Self:
+    def fit(self, weights: FloatArray, scores: FloatArray, besides: FloatArray | None = None) -> Self:
         """See Predictor."""
         self.selection = select(weights, scores, *self._settings)
-        self._best = make_predictor(self.selection.name, *self._settings).fit(weights, scores)
+        self._best = make_predictor(self.selection.name, *self._settings).fit(weights, scores, besides)
         self.noise_sd = self._best.noise_sd
         return self
 

@@ -20,8 +20,11 @@ class Predictor(Protocol):
     name: str
     noise_sd: float  # of one measurement around the latent mean, in units of the score; known after fit
 
-    def fit(self, weights: FloatArray, scores: FloatArray) -> Self:
-        """Learn from mixtures (n, m) and scores (n,). ClimbError: too few trials, or a number that is not finite."""
+    def fit(self, weights: FloatArray, scores: FloatArray, besides: FloatArray | None = None) -> Self:
+        """Learn from mixtures (n, m) and scores (n,). ClimbError: too few trials, or a number that is not finite.
+
+        ``besides`` (n, k) is what else the trials measured, for a learner that can make use of it.
+        """
         ...
 
     def mean(self, weights: FloatArray) -> FloatArray:
@@ -66,24 +69,26 @@ class Trials:
     scores: FloatArray  # (n,) with mean 0 and sd 1; all 0 when they do not differ
     mean: float
     sd: float  # 0 when the scores do not differ
+    besides: FloatArray  # (n, k) what else they measured, as it is
 
     @classmethod
-    def of(cls, weights: FloatArray, scores: FloatArray) -> Self:
+    def of(cls, weights: FloatArray, scores: FloatArray, besides: FloatArray | None = None) -> Self:
         """Check, sort and standardise."""
         weights, scores = np.asarray(weights, dtype=np.float64), np.asarray(scores, dtype=np.float64)
         if weights.ndim != 2 or scores.shape != (len(weights),):
             raise ValueError(f"weights (n, m) and scores (n,) are needed, not {weights.shape} and {scores.shape}")
         if len(scores) < FEWEST:
             raise ClimbError(f"a predictor needs at least {FEWEST} measured trials, there are {len(scores)}; run more")
-        finite = np.isfinite(weights).all(axis=1) & np.isfinite(scores)
+        besides = np.empty((len(scores), 0)) if besides is None else np.asarray(besides, dtype=np.float64)
+        finite = np.isfinite(weights).all(axis=1) & np.isfinite(scores) & np.isfinite(besides).all(axis=1)
         if not finite.all():
             rows = ", ".join(map(str, np.flatnonzero(~finite)[:5]))
             raise ClimbError(f"row {rows} of the trials has a weight or score that is no finite number; leave it out")
         order = np.lexsort((scores, *weights.T))
-        weights, scores = weights[order], scores[order]
+        weights, scores, besides = weights[order], scores[order], besides[order]
         mean, sd = float(scores.mean()), float(scores.std())
         sd = sd if sd > 1e-12 * max(1e-12, float(np.abs(scores).max())) else 0.0
-        return cls(weights, (scores - mean) / sd if sd else np.zeros(len(scores)), mean, sd)
+        return cls(weights, (scores - mean) / sd if sd else np.zeros(len(scores)), mean, sd, besides)
 
 
 class Regression:
@@ -94,9 +99,9 @@ class Regression:
         self.noise_sd = float("nan")
         self._learn = learn
 
-    def fit(self, weights: FloatArray, scores: FloatArray) -> Self:
+    def fit(self, weights: FloatArray, scores: FloatArray, besides: FloatArray | None = None) -> Self:
         """See Predictor."""
-        trials = Trials.of(weights, scores)
+        trials = Trials.of(weights, scores, besides)
         self._mean, self._sd = trials.mean, trials.sd
         self._posterior = self._learn(trials)
         self.noise_sd = self._posterior.noise_sd * trials.sd
@@ -122,20 +127,26 @@ class WeightedSum:
     """A score that is a weighted sum of metrics, each learned by itself; ``fit`` takes metrics (n, q) as scores.
 
     A metric depends on the mixture more simply than a sum of many does: with 64 trials the mean of RegMix's 13 losses
-    is ranked at .98 in this way, at .93 when it is learned as one. Errors of metrics count as independent.
+    is ranked at .98 in this way, at .93 when it is learned as one. Errors of metrics count as independent. Metrics with
+    a coefficient of 0 are no part of the score, and are what its parts are learned with besides.
     """
 
-    def __init__(self, name: str, coefficients: FloatArray, parts: tuple[Predictor, ...]) -> None:
+    def __init__(self, name: str, coefficients: FloatArray, part: Callable[[], Predictor]) -> None:
         self.name = name
         self.noise_sd = float("nan")
-        self._coefficients, self._parts = np.asarray(coefficients, dtype=np.float64), parts
+        coefficients = np.asarray(coefficients, dtype=np.float64)
+        self._in_score = coefficients != 0
+        self._coefficients = coefficients[self._in_score]
+        self._parts = tuple(part() for _ in self._coefficients)
 
-    def fit(self, weights: FloatArray, scores: FloatArray) -> Self:
+    def fit(self, weights: FloatArray, scores: FloatArray, besides: FloatArray | None = None) -> Self:
         """See Predictor."""
-        if scores.shape != (len(weights), len(self._parts)):
-            raise ValueError(f"metrics ({len(weights)}, {len(self._parts)}) are needed, not {scores.shape}")
-        for part, metric in zip(self._parts, scores.T, strict=True):
-            part.fit(weights, metric)
+        if scores.shape != (len(weights), len(self._in_score)):
+            raise ValueError(f"metrics ({len(weights)}, {len(self._in_score)}) are needed, not {scores.shape}")
+        more = scores[:, ~self._in_score]
+        besides = more if besides is None else np.concatenate([more, besides], axis=1)
+        for part, metric in zip(self._parts, scores[:, self._in_score].T, strict=True):
+            part.fit(weights, metric, besides)
         noises = np.array([part.noise_sd for part in self._parts])
         self.noise_sd = float(np.linalg.norm(self._coefficients * noises))
         return self
