@@ -19,7 +19,7 @@ from climb_engine.training import calibration_items
 from climb_engine.types import ClimbError, FloatArray
 from climb_engine.workspace import digest_of
 
-VERSION = 4  # 1: one data order for all proxies of a replicate; 2: ours ran no natural; 3: ours learned from its score alone
+VERSION = 4  # 2: a data order for every proxy; 3: ours runs natural once; 4: ours learns from all that proxies measure
 METHODS: Mapping[str, str] = {
     "natural": "",
     "uniform": "",
