@@ -5,7 +5,7 @@ import pytest
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
-from climb_engine.search.gaussian import JITTER, gaussian_processes, surprise
+from climb_engine.search.gaussian import JITTER, TRANSFORMS, gaussian_processes, outcomes, surprise
 from climb_engine.search.regression import Trials
 
 
@@ -44,3 +44,36 @@ def test_kernels_are_the_most_probable_ones():
         for shift in np.eye(len(kernel.theta)) * 1.5:
             for sign in (-1, 1):
                 assert surprise(inputs, known.scores, kernel.theta + sign * shift)[0] > best - 3
+
+
+def test_outcomes_are_foretold_where_nothing_was_measured():
+    rng = np.random.default_rng(0)
+    weights, unseen = rng.dirichlet(np.full(6, 0.5), 60), rng.dirichlet(np.full(6, 0.5), 40)
+    straight, rooted = rng.normal(size=(6, 9)), rng.normal(size=(6, 9))
+
+    def truth(mixtures):
+        return mixtures @ straight + np.sqrt(mixtures) @ rooted
+
+    foretold = outcomes(weights, truth(weights) + 0.01 * rng.normal(size=(60, 9)))(unseen)
+    assert foretold.shape == (40, 9)
+    np.testing.assert_allclose(foretold, truth(unseen) - truth(weights).mean(axis=0), atol=0.1)
+
+
+def test_outcomes_of_noise_are_shrunk():
+    rng = np.random.default_rng(0)
+    weights, noise = rng.dirichlet(np.full(12, 0.5), 20), rng.normal(size=(20, 30))
+    assert outcomes(weights, noise)(weights).std() < 0.7 * noise.std()
+
+
+def test_metrics_that_never_differ_teach_nothing():
+    weights, scores = measured(20, 4)
+    alone = gaussian_processes(Trials.of(weights, scores), None)
+    constant = gaussian_processes(Trials.of(weights, scores, np.ones((20, 3))), None)
+    np.testing.assert_array_equal(constant.mean(weights), alone.mean(weights))
+    assert {member.transform for member in constant.members} <= set(TRANSFORMS.values())
+
+
+def test_one_varying_metric_among_constant_ones_is_enough():
+    weights, scores = measured(20, 4)
+    besides = np.column_stack([np.ones(20), weights[:, 0]])
+    assert np.isfinite(gaussian_processes(Trials.of(weights, scores, besides), None).mean(weights)).all()

@@ -415,6 +415,23 @@ def test_learning_by_metric_ranks_a_sum_better_than_learning_the_sum():
     assert ranks[True] < ranks[False]
 
 
+@pytest.mark.parametrize("method", ["bayesian", "climb", "regmix"])
+def test_ours_learns_from_all_that_is_measured_and_the_published_methods_from_the_score(method):
+    space = MixtureSpace.from_config(DOMAINS, np.array([4.0, 3.0, 2.0, 1.0]), config())
+    chosen = []
+    for besides in (False, True):
+        found = Search(space, Objective({"t/bpb": 1.0}), config(method=method, iterations=(24, 4)), [])
+        while asked := found.ask(99):
+            for trial in asked:
+                losses = 1 / (0.1 + trial.mixture.weights)
+                measured = {"t/bpb": float(losses[0] + np.random.default_rng(trial.id).normal())}
+                measured |= {f"heldout/{i}": float(v) for i, v in enumerate(losses)} if besides else {}
+                found.tell(trial.id, Result(measured, 1, 0.1, 1.0))
+        assert found.evidence().by_metric is False  # the score has one metric
+        chosen.append(found.choice.mixture)
+    assert (chosen[0] == chosen[1]) == (method != "bayesian")
+
+
 @pytest.mark.parametrize("predictor", ["ridge", "loglinear"])
 def test_the_predictor_is_a_knob(predictor):
     found = drive(search([], config(predictor=predictor, iterations=(12, 4))))

@@ -110,6 +110,18 @@ def test_a_score_is_taken_apart_into_its_metrics():
     np.testing.assert_allclose(metrics @ coefficients, wanted.scores(results))
 
 
+def test_losses_that_all_results_measured_besides_are_terms_without_a_part_in_the_score():
+    wanted = Objective({"piqa/bpb": 1.0})
+    everywhere = {"piqa/acc": 0.5, "arc/bpb": 2.0, "heldout/code": 3.0}
+    results = [
+        Result({"heldout/once": 1.0, "heldout/nan": 1.0, "piqa/bpb": 4.0, **everywhere}, 1, 1.0, 1.0),
+        Result({"piqa/bpb": 5.0, "heldout/nan": math.nan, **everywhere}, 1, 1.0, 1.0),
+    ]
+    metrics, coefficients = wanted.terms(results)
+    np.testing.assert_array_equal(metrics, [[4.0, 2.0, 3.0], [5.0, 2.0, 3.0]])
+    np.testing.assert_array_equal(coefficients, [-1.0, 0.0, 0.0])
+
+
 def test_results_that_measured_different_domains_have_one_term_the_score():
     wanted = Objective({"heldout/all": 1.0})
     results = [Result({"heldout/code": 1.0}, 1, 1.0, 1.0), Result({"heldout/math": 3.0}, 1, 1.0, 1.0)]

@@ -186,6 +186,48 @@ def test_a_sum_of_metrics_is_ranked_better_metric_by_metric():
     assert rank_correlation(each.mean(unseen), truth) > 0.99 > rank_correlation(whole.mean(unseen), truth)
 
 
+def moved(weights, seed):
+    """What proxies of mixtures measure: a held-out loss of every domain, and a noisy score; domains come in kinds."""
+    rng = np.random.default_rng(seed)
+    kinds = weights.reshape(len(weights), 4, -1).sum(axis=2)
+    losses = np.repeat(1 / (0.1 + kinds) ** 0.3, weights.shape[1] // 4, axis=1)
+    truth = -losses[:, 0] - losses[:, -1]
+    noisy = truth + 0.5 * truth.std() * rng.normal(size=len(weights))
+    return np.column_stack([noisy, losses + 0.01 * rng.normal(size=losses.shape)]), truth
+
+
+def test_what_trials_measure_besides_makes_up_for_a_noisy_score():
+    space = np.full(16, 0.7)
+    unseen = np.random.default_rng(99).dirichlet(space, 300)
+    truth = moved(unseen, 99)[1]
+    ranks = []
+    for seed in range(6):
+        weights = np.random.default_rng(seed).dirichlet(space, 24)
+        metrics, _ = moved(weights, seed)
+        alone = make_predictor("gp").fit(weights, metrics[:, 0])
+        both = make_predictor("gp", coefficients=np.r_[1.0, np.zeros(16)]).fit(weights, metrics)
+        ranks.append([rank_correlation(one.mean(unseen), truth) for one in (alone, both)])
+    alone, both = np.mean(ranks, axis=0)
+    assert both > alone + 0.02
+
+
+@pytest.mark.parametrize("name", ["ridge", "lightgbm"])
+def test_who_cannot_learn_from_what_is_measured_besides_is_not_disturbed_by_it(name):
+    weights, scores = trials(24)
+    metrics = np.column_stack([weights[:, 0], scores, weights[:, 1]])
+    alone = make_predictor(name).fit(weights, scores)
+    both = make_predictor(name, coefficients=np.array([0.0, 1.0, 0.0])).fit(weights, metrics)
+    np.testing.assert_array_equal(both.mean(weights), alone.mean(weights))
+    assert both.noise_sd == alone.noise_sd
+
+
+def test_a_number_besides_the_score_that_is_not_finite_is_told_by_its_row():
+    weights, scores = trials(24)
+    metrics = np.column_stack([scores, np.where(np.arange(24) == 7, np.nan, scores)])
+    with pytest.raises(ClimbError, match="row 7"):
+        make_predictor("gp", coefficients=np.array([1.0, 0.0])).fit(weights, metrics)
+
+
 def test_draws_of_a_sum_scatter_as_its_sd_says():
     weights, scores = trials(24)
     metrics = np.column_stack([scores, weights[:, 0]])
