@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from streamlit.testing.v1 import AppTest
 
@@ -73,6 +74,19 @@ def cut_log(run: Path, keep) -> None:
     lines = path.read_text().splitlines(keepends=True)
     end = next((i for i, line in enumerate(lines) if not keep(json.loads(line))), len(lines))
     path.write_text("".join(lines[:end]))
+
+
+def go_back(page, path):
+    """Press the browser's Back until the page at ``path`` is shown.
+
+    Turning to another page in a script, Streamlit may push an address in between, without the run: one press more.
+    """
+    for _ in range(5):
+        page.go_back()
+        settled(page)
+        if urlsplit(page.url).path == path:
+            return
+    raise AssertionError(f"Back ends at {page.url}, not at {path}")
 
 
 def settled(page):

@@ -5,7 +5,7 @@ import pytest
 from climb_engine import curation
 from climb_engine.config import Override
 from climb_engine.pipeline import Run
-from tests.apptest import PATIENCE, pressed, settled, shown, turned, words
+from tests.apptest import PATIENCE, go_back, pressed, settled, shown, turned, words
 from tests.test_pages import CHROMIUM, corpus, finished, server, tiny  # noqa: F401 - fixtures
 
 
@@ -62,11 +62,7 @@ def test_in_a_browser_an_earlier_search_is_looked_at_from_the_overview(server): 
         page.get_by_text("An earlier search, to be read only.").wait_for()
         settled(page)
         assert page.url == f"{address}/search?run=tiny"
-        back = 0
-        while page.url.split("?")[0] != f"{address}/":  # Streamlit may push the page's address before the run is in it
-            assert (back := back + 1) <= 2
-            page.go_back()
-            settled(page)
+        go_back(page, "/")
         page.get_by_role("heading", name="tiny").wait_for()
         assert page.get_by_test_id("stException").count() == 0
         browser.close()

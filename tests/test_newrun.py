@@ -91,7 +91,7 @@ def test_in_a_browser_a_second_run_is_made_and_its_overview_shown(runs, corpus, 
         page.get_by_role("heading", name="quays").wait_for()
         settled(page)
         assert page.url == f"{address}/?run=quays"
-        page.go_back()
+        go_back(page, "/new")
         page.get_by_role("heading", name="New run").wait_for()
         assert page.get_by_test_id("stException").count() == 0
         browser.close()
