@@ -8,7 +8,7 @@ from app.overview.target import COMMON, MEASURES
 from app.session import run_names
 from climb_engine.pipeline import Run
 from climb_engine.search.tasks import TASKS
-from tests.apptest import PATIENCE, ROOT, pressed, settled, shown, words
+from tests.apptest import PATIENCE, ROOT, go_back, pressed, settled, shown, words
 from tests.test_pages import CHROMIUM, begun, corpus, server  # noqa: F401 - fixtures
 
 
