@@ -284,36 +284,40 @@ def login_name() -> str:
 
 def add(run: Run, override: Override) -> Override:
     """Add an override to the config and return it as it is kept. ClimbError, and nothing changed, if it cannot be."""
-    wanted = with_override(run, override)
-    decided(run, wanted)
-    run.configure(wanted)
+    with run.changing():
+        wanted = with_override(run, override)
+        decided(run, wanted)
+        run.configure(wanted)
     return wanted.domains.overrides[-1]
 
 
 def undo(run: Run) -> Override:
     """Take the last override back, and return it."""
-    if not run.config.domains.overrides:
-        raise ClimbError(f"{run.workspace.name} has no override that could be taken back")
-    *left, last = run.config.domains.overrides
-    run.configure(with_overrides(run.config, left))
+    with run.changing():
+        if not run.config.domains.overrides:
+            raise ClimbError(f"{run.workspace.name} has no override that could be taken back")
+        *left, last = run.config.domains.overrides
+        run.configure(with_overrides(run.config, left))
     return last
 
 
 def remove(run: Run, index: int) -> Override:
     """Take one override out, counted from 0. ClimbError, and nothing changed, if those after it need it."""
-    overrides = run.config.domains.overrides
-    if not 0 <= index < len(overrides):
-        raise ClimbError(f"there is no override {index}; they are counted from 0 to {len(overrides) - 1}")
-    wanted = with_overrides(run.config, [*overrides[:index], *overrides[index + 1 :]])
-    decided(run, wanted)
-    run.configure(wanted)
+    with run.changing():
+        overrides = run.config.domains.overrides
+        if not 0 <= index < len(overrides):
+            raise ClimbError(f"there is no override {index}; they are counted from 0 to {len(overrides) - 1}")
+        wanted = with_overrides(run.config, [*overrides[:index], *overrides[index + 1 :]])
+        decided(run, wanted)
+        run.configure(wanted)
     return overrides[index]
 
 
 def clear(run: Run) -> int:
     """Take all overrides back; how many there were."""
-    count = len(run.config.domains.overrides)
-    run.configure(with_overrides(run.config, ()))
+    with run.changing():
+        count = len(run.config.domains.overrides)
+        run.configure(with_overrides(run.config, ()))
     return count
 
 
@@ -365,13 +369,14 @@ def import_overrides(run: Run, path: Path, replace: bool = False) -> int:
     Raises ClimbError that names the entry, and changes nothing, when one of them cannot be.
     """
     found = read_overrides(path)
-    former = () if replace else run.config.domains.overrides
-    wanted = with_overrides(run.config, [*former, *found])
-    try:
-        decided(run, wanted)
-    except ClimbError as error:
-        raise _blamed(run, path, former, found) or error from error
-    run.configure(wanted)
+    with run.changing():
+        former = () if replace else run.config.domains.overrides
+        wanted = with_overrides(run.config, [*former, *found])
+        try:
+            decided(run, wanted)
+        except ClimbError as error:
+            raise _blamed(run, path, former, found) or error from error
+        run.configure(wanted)
     return len(found)
 
 

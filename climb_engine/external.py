@@ -16,6 +16,7 @@ from climb_engine.workspace import write_atomically
 ID = "trial"
 COSTS = ("tokens", "seconds", "flops")  # optional columns of results: what the training cost
 ERROR = "error"  # optional column: why a trial has no result
+_ASKED, _WEIGHT = ("iteration", "origin", "seed"), "weight/"  # columns of what is asked: no metrics when they come back
 
 
 def write_trials(folder: Path, trials: Sequence[Trial], metrics: Sequence[str]) -> list[Path]:
@@ -101,14 +102,14 @@ def number(text: str, where: str, column: str) -> float:
 
 
 def _facts(trial: Trial) -> dict[str, Any]:
-    return {ID: trial.id, "iteration": trial.iteration, "origin": trial.origin, "seed": trial.seed}
+    return {ID: trial.id, **{name: getattr(trial, name) for name in _ASKED}}
 
 
 def _csv(trials: Sequence[Trial]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     domains = trials[0].mixture.domains if trials else ()
-    writer.writerow([ID, "iteration", "origin", "seed", *(f"weight/{name}" for name in domains)])
+    writer.writerow([ID, *_ASKED, *(f"{_WEIGHT}{name}" for name in domains)])
     writer.writerows([*_facts(trial).values(), *map(repr, trial.mixture.weights.tolist())] for trial in trials)
     return text.getvalue()
 
@@ -124,7 +125,7 @@ def _result(row: Mapping[str, str], metrics: Sequence[str], where: str) -> Resul
     measured = {
         name: number(text, where, name)
         for name, text in row.items()
-        if name not in (ID, ERROR, *COSTS) and (text or name in metrics)
+        if name not in (ID, ERROR, *COSTS, *_ASKED) and not name.startswith(_WEIGHT) and (text or name in metrics)
     }
     tokens, seconds, flops = (number(row.get(name) or "0", where, name) for name in COSTS)
     return Result(measured, int(tokens), seconds, flops)

@@ -89,6 +89,16 @@ class Run:
     def configure(self, config: RunConfig) -> None:
         """Replace the config; what it changes is recomputed when next asked for."""
         self.workspace.write_config(config)
+        self._take(config)
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Alone with the config as it stands by now, so that nothing is lost that others have changed since."""
+        with self.workspace.config_lock():
+            self._take(self.workspace.read_config())
+            yield
+
+    def _take(self, config: RunConfig) -> None:
         self.config, self._contents = config, {}
         self.__dict__.pop("_addresses", None)
 
@@ -165,10 +175,14 @@ class Run:
         return self.needed(labelling(self.config))
 
     def space(self) -> MixtureSpace:
-        """Which mixtures are allowed."""
+        """Which mixtures are allowed; a domain with less than one training sequence can have no weight."""
+        import numpy as np
+
         from climb_engine.search.space import MixtureSpace
 
-        return MixtureSpace.from_config(self.domains, self.needed("tokens").facts["train"], self.config.search)
+        tokens = np.asarray(self.needed("tokens").facts["train"], dtype=np.float64)
+        enough = tokens > self.config.proxy.sequence_length  # a sequence and the token after it
+        return MixtureSpace.from_config(self.domains, np.where(enough, tokens, 0.0), self.config.search)
 
     def objective(self) -> Objective:
         """What good means."""

@@ -140,12 +140,10 @@ def _show_mixture(search: Search, outcome: Outcome) -> None:
         title, weights = f"Best measured so far (trial {best.id})", best.mixture.weights
     else:
         return
-    share = search.space.share
-    order = sorted(range(len(share)), key=lambda i: -weights[i])
-    rows = [
-        (search.space.domains[i], f"{weights[i]:.1%}", f"{share[i]:.1%}", f"{weights[i] / share[i]:.2f} x")
-        for i in order
-    ]
+    natural = search.space.natural
+    order = sorted(range(len(natural)), key=lambda i: -weights[i])
+    ratios = [f"{weights[i] / natural[i]:.2f} x" if natural[i] else "" for i in range(len(natural))]
+    rows = [(search.space.domains[i], f"{weights[i]:.1%}", f"{natural[i]:.1%}", ratios[i]) for i in order]
     table(title, ("domain", "weight", "natural", "ratio"), rows)
 
 

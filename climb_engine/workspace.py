@@ -32,6 +32,7 @@ from climb_engine.types import ClimbError
 
 ROW_GROUP = 1024  # rows, so that one document is read without its neighbours' thousands
 _LOOK = 2.0  # seconds for which the sizes of an artifact's files count as seen; one that is gone is missed at once
+_MOMENT = 10.0  # seconds that whoever changes a config waits for another to be done with it
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -56,10 +57,13 @@ def slug(name: str) -> str:
 
 
 @contextlib.contextmanager
-def lock(path: Path, what: str) -> Iterator[None]:
-    """Hold a file lock, which ends with the process however it ends; ClimbError if someone else holds it."""
+def lock(path: Path, what: str, patience: float = 0.0) -> Iterator[None]:
+    """Hold a file lock, which ends with the process however it ends; ClimbError if someone else keeps it longer.
+
+    ``patience`` is in seconds.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    held = FileLock(path, timeout=0)
+    held = FileLock(path, timeout=patience)
     try:
         held.acquire()
     except Timeout as error:
@@ -361,6 +365,10 @@ class Workspace:
         """Replace what is wanted of this run, atomically."""
         write_atomically(self.config_path, config.to_toml().encode())
 
+    def config_lock(self) -> contextlib.AbstractContextManager[None]:
+        """To be held by who reads the config, changes it and writes it again."""
+        return lock(self.folder / ".lock-config", "the config", _MOMENT)
+
     def artifact(self, kind: str, digest: str) -> Artifact | None:
         """The finished artifact at an address, if there is one and nothing is wrong with its files."""
         found = Artifact(self._folder(kind, digest))
@@ -413,7 +421,11 @@ class Workspace:
     def search_configs(self) -> dict[str, RunConfig]:
         """What was wanted of the run when each of its searches was last at work, by address; the last one first."""
         found = sorted((self.folder / "search").glob("*.toml"), key=lambda path: -path.stat().st_mtime_ns)
-        return {path.stem: RunConfig.load(path) for path in found}
+        configs = {}
+        for path in found:
+            with contextlib.suppress(ClimbError):  # of another version, or damaged; the others are no worse for it
+                configs[path.stem] = RunConfig.load(path)
+        return configs
 
     def waiting_folder(self, digest: str) -> Path:
         """Where mixtures wait that are wanted while the search at an address is at work."""

@@ -193,6 +193,20 @@ def test_a_decision_that_is_taken_back_in_other_words_finds_what_was_made(own_ru
 # --- adding and taking back -------------------------------------------------------------------------------------------
 
 
+def test_what_others_have_changed_meanwhile_is_kept(own_run):
+    other = Run(own_run.workspace.folder)
+    other.configure(other.config.with_values({"search.seed": 77}))
+    curation.add(other, note(0, "theirs"))
+    curation.add(own_run, note(1, "mine"))
+    now = Run(own_run.workspace.folder).config
+    assert now.search.seed == 77
+    assert [one.why for one in now.domains.overrides] == ["theirs", "mine"]
+    curation.add(other, note(2, "theirs again"))
+    assert curation.undo(own_run).why == "theirs again"
+    assert curation.clear(other) == 2
+    assert Run(own_run.workspace.folder).config.search.seed == 77
+
+
 def test_undo_restores_the_exact_former_plan_and_config(own_run):
     config, plan, second = own_run.config, addresses(own_run), untouched(own_run, 0, 1)
     for override in (move(0, "fresh"), merge("fresh", second), rename(second, "both"), split(0, 2), note(1)):

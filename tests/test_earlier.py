@@ -27,6 +27,12 @@ def test_a_run_has_no_earlier_search_until_its_settings_change(own_run):
     assert len(earlier(own_run)) == 1
 
 
+def test_an_earlier_search_that_cannot_be_read_hides_no_other(own_run):
+    pruned(own_run)
+    (own_run.workspace.folder / "search" / "0123456789ab.toml").write_text("[search]\nold_knob = 1\n")
+    assert len(earlier(own_run)) == 1
+
+
 def test_an_earlier_search_can_be_read_as_it_was(own_run):
     config, before = own_run.config, own_run.open_search()
     pruned(own_run)

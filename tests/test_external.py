@@ -52,6 +52,15 @@ def test_results_come_back_by_id_in_any_order_with_costs_and_whatever_else_was_m
     }
 
 
+def test_the_table_of_what_was_asked_comes_back_with_the_metrics_added(search, tmp_path):
+    write_trials(tmp_path / "out", search.open, METRICS)
+    head, *rows = (tmp_path / "out/trials.csv").read_text().splitlines()
+    text = "\n".join([f"{head},{','.join(METRICS)}", *(f"{row},1.5,2.5" for row in rows)])
+    found = read_results(results(tmp_path, text), search.trials, METRICS)
+    assert set(found) == {trial.id for trial in search.open}
+    assert all(dict(result.metrics) == dict(zip(METRICS, (1.5, 2.5), strict=True)) for result in found.values())
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

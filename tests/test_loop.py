@@ -67,6 +67,27 @@ def test_a_suggested_mixture_is_run_under_the_seeds_of_the_others_one_after_the_
     assert found.suggest(picked.mixture).seed == 0
 
 
+@pytest.mark.parametrize("method", ["bayesian", "climb", "regmix", "random"])
+def test_a_choice_is_within_the_limits_as_they_are_when_it_is_made(method):
+    log = []
+    drive(search(log, config(method=method, iterations=(12,), confirm=0)))
+    assert any(trial.mixture.weights[0] > 0.35 for trial in search(log).trials)
+    tighter = config(method=method, iterations=(12, 4), confirm=0, max_weight={"a": 0.3})
+    found = drive(search(log, tighter))
+    assert found.choice.iterations == 2
+    assert found.space.contains(found.choice.mixture.weights[None])[0]
+
+
+def test_a_random_search_whose_trials_are_all_outside_the_limits_says_so():
+    log = []
+    drive(search(log, config(method="random", iterations=(12,), confirm=0)), at_most=12)
+    tighter = config(
+        method="random", iterations=(12,), confirm=0, max_weight={"a": 0.26, "b": 0.26, "c": 0.26, "d": 0.26}
+    )
+    with pytest.raises(ClimbError, match="relax them, or add an iteration"):
+        drive(search(log, tighter))
+
+
 def test_runs_since_the_choice_confirm_it_and_the_run_it_was_picked_for_does_not():
     found = drive(search([], config(method="random", confirm=0)))
     chosen = found.choice.mixture

@@ -170,6 +170,25 @@ def test_an_unknown_stage_is_named_with_those_there_are(own_run):
         own_run.run("cluster")
 
 
+def test_a_domain_shorter_than_a_training_sequence_can_have_no_weight(own_run):
+    tokens = own_run.needed("tokens").facts["train"]
+    shortest = min(range(len(tokens)), key=tokens.__getitem__)
+    assert (own_run.space().upper > 0).all()
+    own_run.configure(own_run.config.with_values({"proxy.sequence_length": tokens[shortest]}))
+    space = own_run.space()
+    assert space.upper[shortest] == space.natural[shortest] == 0
+    assert np.isclose(space.natural.sum(), 1)
+
+
+def test_the_natural_mixture_is_exported_as_it_was_trained(own_run):
+    share = own_run.space().share
+    name, limit = own_run.domains[int(np.argmax(share))], float(0.9 * share.max())
+    own_run.configure(own_run.config.with_values({"search.max_weight": {name: limit}}))
+    trial = next(trial for trial in own_run.open_search().trials if trial.result)
+    record = json.loads((own_run.export(trial.id, "limited") / "mixture.json").read_text())
+    assert record["natural_weights"][name] == pytest.approx(limit)
+
+
 def test_a_suggested_mixture_is_trained_and_can_be_exported(own_run):
     first = own_run.domains[0]
     trial = own_run.suggest({first: 0.4, own_run.domains[1]: 0.6})

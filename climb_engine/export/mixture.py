@@ -26,7 +26,7 @@ def exported(search: Search, trial: int | None, provenance: Mapping[str, Any]) -
     """
     outcome = search.outcome()
     mixture, measured = _picked(search, outcome, trial)
-    natural = Mixture(search.space.domains, search.space.share)
+    natural = Mixture(search.space.domains, search.space.natural)  # as it was trained, so within the limits
     return {
         "hash": content_hash(mixture.as_dict(), provenance),
         "weights": mixture.as_dict(),

@@ -122,8 +122,8 @@ class Search:
     def fresh(self, weights: FloatArray) -> dict[int, Trial]:
         """The measured runs of a mixture (m,) that had no part in its being picked, by seed.
 
-        So no sampled ones, and of the chosen mixture only those since it was chosen; where several were shortlisted,
-        since the shortlist.
+        So no sampled ones, and of the chosen mixture only those since it was chosen. Where several were shortlisted
+        (``search.confirm_best``) it is those since the shortlist: they have helped to choose, and flatter a little.
         """
         key = _key(weights)
         since = self._chosen_at.get(key, 0)

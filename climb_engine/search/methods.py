@@ -26,7 +26,7 @@ from climb_engine.search.baselines import top_mean
 from climb_engine.search.predictor import Validation, cross_validate, make_predictor
 from climb_engine.search.regression import FEWEST, Predictor
 from climb_engine.search.space import MixtureSpace, distinct
-from climb_engine.types import FloatArray
+from climb_engine.types import ClimbError, FloatArray
 
 DECIMALS = 6  # mixtures that agree to this many places are the same mixture
 LEADERS = 8  # candidates move around this many of the best mixtures
@@ -132,10 +132,13 @@ def batch(evidence: Evidence, n: int, rng: np.random.Generator) -> FloatArray:
 
 
 def settle(evidence: Evidence, n: int, rng: np.random.Generator) -> FloatArray:
-    """The ``n`` mixtures to choose between at the end, best first, (n, m)."""
-    method = evidence.config.method
+    """The ``n`` mixtures to choose between at the end, best first, (n, m); none that has become forbidden since."""
+    method, allowed = evidence.config.method, evidence.space.contains(evidence.weights)
     if method == "random":
-        return _first(evidence.weights[evidence.here], evidence.scores[evidence.here], n)
+        mine = evidence.here & allowed
+        if not mine.any():
+            raise ClimbError("no measured mixture is within the limits any more; relax them, or add an iteration")
+        return _first(evidence.weights[mine], evidence.scores[mine], n)
     if method == "regmix":
         pool, values = _valued(evidence, rng)
         return np.concatenate([top_mean(pool, values)[None], _first(pool, values, n)])[:n]
@@ -143,8 +146,9 @@ def settle(evidence: Evidence, n: int, rng: np.random.Generator) -> FloatArray:
         return _first(*_valued(evidence, rng), n)
     pessimistic = _pessimistic(evidence.predictor)
     pool, values = explore(evidence, pessimistic, rng)
-    pool = np.concatenate([evidence.weights, pool])
-    return _first(pool, np.concatenate([pessimistic(evidence.weights), values]), n)
+    measured = evidence.weights[allowed]
+    pool = np.concatenate([measured, pool])
+    return _first(pool, np.concatenate([pessimistic(measured), values]), n)
 
 
 def settle_among(evidence: Evidence, shortlist: FloatArray, means: FloatArray) -> FloatArray:
