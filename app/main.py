@@ -48,5 +48,5 @@ page = st.navigation(
     ],
     position="top",
 )  # fmt: skip
-sidebar()
+sidebar(page.url_path)
 page.run()

@@ -17,6 +17,7 @@ from climb_engine.jobs import GRACE, Job, Progress
 from climb_engine.workspace import Workspace
 
 EVERY = 2.0  # seconds between looks at a living job
+_EMPTIED = "picker emptied at"  # the key of the page at which one went back to an address without a run
 _SILENT = 90.0  # seconds without a sign that are worth a word
 STATES: dict[str, tuple[str, str, Any]] = {
     "waiting": ("starting", ":material/hourglass_top:", "blue"),
@@ -29,10 +30,10 @@ STATES: dict[str, tuple[str, str, Any]] = {
 }
 
 
-def sidebar() -> None:
-    """Draw the run picker and the job card."""
+def sidebar(page: str) -> None:
+    """Draw the run picker and the job card beside the page at this path."""
     with st.sidebar:
-        _picker()
+        _picker(page)
         run = session.workspace()
         job = session.latest_job(run) if run else None
         if run and job:
@@ -82,17 +83,18 @@ def progress_lines(job: Job) -> None:
         st.progress(_share(one), text=_words(one))
 
 
-def _picker() -> None:
+def _picker(page: str) -> None:
     names = session.run_names()
     address = st.session_state.get("run") or st.query_params.get("run")
-    asked = st.session_state.pop("wanted run", None) or address or st.session_state.get(session.LOOKED_AT)
+    told = st.session_state.pop("wanted run", None) or address
+    asked = told or st.session_state.get(session.LOOKED_AT)
     run = asked if asked in names else names[0] if names else None
-    if run:
+    if run and (told or st.session_state.get(_EMPTIED) != page):  # else the address stays, or Back would end here
         st.session_state["run"] = run
         if "run" not in st.query_params:
             with contextlib.suppress(StreamlitAPIException):  # where the picker is bound already, it writes the address
                 st.query_params["run"] = run
-    else:
+    elif not run:
         st.session_state.pop("run", None)
     if asked and asked not in names:
         st.warning(f"There is no run called {plain(asked[:64])} here (any more).")
@@ -102,6 +104,7 @@ def _picker() -> None:
             "Run", names, index=None, key="run", bind="query-params", required=True, label_visibility="collapsed",
             placeholder=run,  # an address without a run, to which one has gone back, empties the picker
         )  # fmt: skip
+        st.session_state[_EMPTIED] = None if picked else page
         run = picked or run
     else:  # with a key of its own: a bound one could not be set when the first run is made
         st.selectbox("Run", [], key="no run", placeholder="No run yet", disabled=True, label_visibility="collapsed")

@@ -84,6 +84,9 @@ def test_in_a_browser_an_address_without_a_run_shows_the_one_that_was_looked_at(
         settled(page)
         page.evaluate("history.pushState({}, '', '/export'); dispatchEvent(new PopStateEvent('popstate'))")
         page.get_by_text("Exports so far").wait_for()
+        page.keyboard.press("r")  # runs the script again
+        settled(page)
+        assert page.url == f"{address}/export"  # another address, pushed, would keep Back from going on
         page.get_by_role("link", name="Overview").click()
         page.get_by_role("heading", name="tiny").wait_for()
         assert page.get_by_test_id("stException").count() == 0
